@@ -1,0 +1,52 @@
+//! Backends: how a kind of database is reached.
+//!
+//! [`Backend`] is what every layer above knows of one: its credentials, the connection that it hands to applications, and
+//! that a shard can be forgotten. The contracts of its stores are [`GlobalStore`](crate::gsm::GlobalStore) and
+//! [`LocalStore`](crate::lsm::LocalStore), implemented for the same type. Connecting, pools and transactions live below
+//! here, a folder for each backend; SQL of the stores does not.
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::model::ShardLocation;
+
+/// A kind of database: a cheap, shared handle with its pools behind it.
+pub trait Backend: Clone + Debug + Send + Sync + 'static {
+    /// What an application gives to open a connection to a shard. It names no server and no database.
+    type Credentials: Send + Sync;
+
+    /// The connection that an application gets.
+    type Connection: Debug + Send;
+
+    /// Closes the idle connections to a shard that has left its map, and forgets what is known about it.
+    fn forget_shard(&self, location: &ShardLocation);
+}
+
+/// How long a backend waits for what. Each is a bound on one wait; an error of kind
+/// [`TimedOut`](crate::ErrorKind::TimedOut) names the one that ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Opening a connection. 15 s unless set.
+    pub connect: Duration,
+    /// One request to a store, its waits for locks of the database included. 30 s unless set.
+    pub command: Duration,
+    /// A free connection of a pool. 30 s unless set.
+    pub pool_wait: Duration,
+    /// Another client's lock on an operation. 60 s unless set, as in the reference library.
+    pub operation_lock: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            command: Duration::from_secs(30),
+            pool_wait: Duration::from_secs(30),
+            operation_lock: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The global store: the authority on shard maps, shards and mappings.
+//!
+//! [`GlobalStore`] is the contract that a backend fulfils and [`GlobalSession`] the part of it that works under the lock
+//! of an operation; `request` holds what is asked. Each call is one request to the store in one transaction. What to ask,
+//! in which order, and what to do about a refusal, is decided above.
+//!
+//! Invariant: a call that fails has changed nothing, unless its error is of kind
+//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's major version first and answers
+//! [`Refusal::StoreVersionMismatch`](crate::error::Refusal::StoreVersionMismatch) if it differs.
+
+mod request;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::fmt::Debug;
+use std::future::Future;
+
+pub use request::{
+    Begin, CreateMode, Direction, GlobalOperation, LockChange, LockOutcome, LogEntry, MappingStep, OperationCode,
+    OperationSteps, RecordFilter, ShardStep,
+};
+
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteGlobalSession;
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::key::EncodedKey;
+use crate::model::{
+    MappingId, MappingRecord, OperationId, Shard, ShardLocation, ShardMapId, ShardMapInfo, ShardMapName, StoreVersion,
+};
+
+/// The global store of a backend.
+///
+/// Errors are those of [`Refusal`](crate::error::Refusal), named at each call, and those of the connection. Reads see only
+/// rows that are readable: what an unfinished operation adds is not there yet, what it removes still is. Every future may
+/// be dropped: the request then happens or does not happen, and no connection is left in an unknown state.
+pub trait GlobalStore: Backend {
+    /// A connection that holds the lock of one operation.
+    type Session: GlobalSession;
+
+    /// The version of the store, or `None` where there is none.
+    fn global_version(&self) -> impl Future<Output = Result<Option<StoreVersion>>> + Send;
+
+    /// Makes the store at [`StoreVersion::CURRENT`]. With [`CreateMode::Keep`] a store that is there is an error with code
+    /// [`ShardMapManagerStoreAlreadyExists`](crate::ErrorCode::ShardMapManagerStoreAlreadyExists); with
+    /// [`CreateMode::Replace`] it is dropped first. Two clients at once: one of them makes it.
+    fn create_global(&self, mode: CreateMode) -> impl Future<Output = Result<()>> + Send;
+
+    /// All shard maps, in no order.
+    fn shard_maps(&self) -> impl Future<Output = Result<Vec<ShardMapInfo>>> + Send;
+
+    /// The shard map of a name.
+    fn find_shard_map(&self, name: &ShardMapName) -> impl Future<Output = Result<Option<ShardMapInfo>>> + Send;
+
+    /// Adds a shard map. Refused with `ShardMapExists` if name or id are taken.
+    fn add_shard_map(&self, map: &ShardMapInfo) -> impl Future<Output = Result<()>> + Send;
+
+    /// Removes a shard map. Refused with `ShardMapDoesNotExist`, or `ShardMapHasShards` if it has any, pending ones included.
+    fn remove_shard_map(&self, id: ShardMapId) -> impl Future<Output = Result<()>> + Send;
+
+    /// The shards of a map. Refused with `ShardMapDoesNotExist`.
+    fn shards(&self, map: ShardMapId) -> impl Future<Output = Result<Vec<Shard>>> + Send;
+
+    /// The shard of a map at exactly this location. Refused with `ShardMapDoesNotExist`.
+    fn find_shard(
+        &self,
+        map: ShardMapId,
+        location: &ShardLocation,
+    ) -> impl Future<Output = Result<Option<Shard>>> + Send;
+
+    /// The distinct locations of the shards of all maps.
+    fn shard_locations(&self) -> impl Future<Output = Result<Vec<ShardLocation>>> + Send;
+
+    /// The mappings of a map, in the order of their keys. Refused with `ShardMapDoesNotExist`, and with `ShardDoesNotExist`
+    /// where the filter names a shard that is not there.
+    fn mappings(
+        &self,
+        map: &ShardMapInfo,
+        filter: &RecordFilter,
+    ) -> impl Future<Output = Result<Vec<MappingRecord>>> + Send;
+
+    /// The mapping that holds a key. Refused with `ShardMapDoesNotExist`.
+    fn find_mapping_by_key(
+        &self,
+        map: &ShardMapInfo,
+        key: &EncodedKey,
+    ) -> impl Future<Output = Result<Option<MappingRecord>>> + Send;
+
+    /// The mapping of an id. Refused with `ShardMapDoesNotExist`.
+    fn find_mapping_by_id(
+        &self,
+        map: &ShardMapInfo,
+        id: MappingId,
+    ) -> impl Future<Output = Result<Option<MappingRecord>>> + Send;
+
+    /// All shard maps with all their mappings, as of one moment.
+    fn load_all(&self) -> impl Future<Output = Result<Vec<(ShardMapInfo, Vec<MappingRecord>)>>> + Send;
+
+    /// Locks or unlocks mappings. Refused with `ShardMapDoesNotExist`, `MappingDoesNotExist`, `MappingIsAlreadyLocked`,
+    /// `MappingLockOwnerIdDoesNotMatch`; an unfinished operation on the mapping is an outcome, not an error.
+    fn change_lock(&self, map: ShardMapId, change: &LockChange) -> impl Future<Output = Result<LockOutcome>> + Send;
+
+    /// The unfinished operations, in no order.
+    fn pending_operations(&self) -> impl Future<Output = Result<Vec<LogEntry>>> + Send;
+
+    /// Takes the lock that keeps other clients off an operation, and a connection to work under it.
+    ///
+    /// Waits at most [`Timeouts::operation_lock`](crate::backend::Timeouts::operation_lock) for another holder, then fails with
+    /// [`Limit::OperationLock`](crate::Limit::OperationLock). The lock ends with the session, and with the process.
+    fn lock_operation(&self, id: OperationId) -> impl Future<Output = Result<Self::Session>> + Send;
+}
+
+/// A connection to the global store that holds the lock of one operation.
+///
+/// The lock is held until the session is dropped *and* a request that was under way when its future was dropped has ended:
+/// nobody else can get the lock while something of this session may still reach the store.
+pub trait GlobalSession: Debug + Send {
+    /// Begins an operation: writes its log row and stamps the rows concerned with its id. `data` is the log record.
+    ///
+    /// Repeating it for an operation that has begun succeeds and changes nothing. Rows stamped by another operation are
+    /// [`Begin::Pending`]. Refusals: `ShardMapDoesNotExist`; for shards `ShardExists`, `ShardDoesNotExist`,
+    /// `ShardVersionMismatch`, `ShardHasMappings`, `ShardLocationExists`; for mappings `ShardDoesNotExist`,
+    /// `MappingDoesNotExist`, `MappingLockOwnerIdDoesNotMatch`, `MappingIsNotOffline`, `MappingPointAlreadyMapped`,
+    /// `MappingRangeAlreadyMapped`.
+    fn begin(&mut self, operation: &GlobalOperation, data: &str) -> impl Future<Output = Result<Begin>> + Send;
+
+    /// Ends an operation: its changes become readable, or are taken back; the stamps and the log row are gone. Repeating it
+    /// is harmless. Refused with `ShardMapDoesNotExist`.
+    fn end(&mut self, operation: &GlobalOperation, direction: Direction) -> impl Future<Output = Result<()>> + Send;
+
+    /// The log row of an operation, after noting from where an undo starts; `None` if it is not pending any more.
+    fn find_operation(
+        &mut self,
+        id: OperationId,
+        undo_start: i32,
+    ) -> impl Future<Output = Result<Option<LogEntry>>> + Send;
+}

@@ -1,0 +1,427 @@
+//! The global store on SQLite: lookups and lists, shard maps, locks. The steps of operations are in `operation`.
+
+mod operation;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
+
+use self::operation::{entry, entry_of_row};
+use super::{CreateMode, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
+use crate::backend::sqlite::{
+    Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, guid, key, key_type, kind, location,
+    mapping_status, opaque_key, optional_guid, shard, store_fault,
+};
+use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};
+use crate::key::{EncodedKey, KeyType};
+use crate::model::{
+    LockToken, MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo,
+    ShardMapKind, ShardMapName, StoreVersion,
+};
+
+type Answer<T> = std::result::Result<T, StatementFault>;
+
+const STORE: StoreKind = StoreKind::Global;
+
+/// Refuses the names that no client writes when they are read.
+fn map_of_row(row: &Row<'_>) -> Answer<ShardMapInfo> {
+    let name: String = row.get(1)?;
+    let name = ShardMapName::new(&name)
+        .map_err(|error| Error::damaged(format!("column Name of ShardMapsGlobal holds no name: {error}")))?;
+    Ok(ShardMapInfo::new(guid(row, 0)?, name, kind(row, 2)?, key_type(row, 3)?))
+}
+
+/// All rows of a query, with a check of every value.
+fn collect<T>(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    parameters: impl rusqlite::Params,
+    mut read: impl FnMut(&Row<'_>) -> Answer<T>,
+) -> Answer<Vec<T>> {
+    let mut rows = statement.query(parameters)?;
+    let mut values = Vec::new();
+    while let Some(row) = rows.next()? {
+        values.push(read(row)?);
+    }
+    Ok(values)
+}
+
+/// Fails unless the map exists, and says of which kind it is.
+fn map_kind(transaction: &Transaction<'_>, map: ShardMapId) -> Answer<ShardMapKind> {
+    let mut statement = transaction
+        .prepare_cached(r#"SELECT "ShardMapType" FROM "__ShardManagement.ShardMapsGlobal" WHERE "ShardMapId" = ?1"#)?;
+    let mut rows = statement.query([map.to_string()])?;
+    match rows.next()? {
+        Some(row) => kind(row, 0),
+        None => Err(Refusal::ShardMapDoesNotExist.into()),
+    }
+}
+
+const SHARD: &str = r#"SELECT "ShardId", "Version", "ShardMapId", "Protocol", "ServerName", "Port", "DatabaseName", "Status"
+                       FROM "__ShardManagement.ShardsGlobal""#;
+
+/// A shard whether it is readable or not: a mapping that is readable may be on one that is being changed.
+fn shard_by_id(transaction: &Transaction<'_>, id: ShardId) -> Answer<Shard> {
+    let mut statement = transaction.prepare_cached(&format!(r#"{SHARD} WHERE "ShardId" = ?1"#))?;
+    let mut rows = statement.query([id.to_string()])?;
+    match rows.next()? {
+        Some(row) => shard(row, 0),
+        None => Err(Error::damaged("ShardMappingsGlobal names a shard that ShardsGlobal does not hold").into()),
+    }
+}
+
+const MAPPING: &str = r#"SELECT "MappingId", "ShardMapId", "MinValue", "MaxValue", "Status", "LockOwnerId", "ShardId"
+                         FROM "__ShardManagement.ShardMappingsGlobal""#;
+
+/// Reads mappings; shards are read once each and shared.
+struct MappingReader<'t> {
+    transaction: &'t Transaction<'t>,
+    key_type: KeyType,
+    kind: ShardMapKind,
+    shards: HashMap<ShardId, Arc<Shard>>,
+}
+
+impl<'t> MappingReader<'t> {
+    fn new(transaction: &'t Transaction<'t>, map: &ShardMapInfo) -> Self {
+        Self { transaction, key_type: map.key_type(), kind: map.kind(), shards: HashMap::new() }
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Answer<MappingRecord> {
+        let shard_id: ShardId = guid(row, 6)?;
+        let shard = match self.shards.get(&shard_id) {
+            Some(shard) => Arc::clone(shard),
+            None => {
+                let shard = Arc::new(shard_by_id(self.transaction, shard_id)?);
+                drop(self.shards.insert(shard_id, Arc::clone(&shard)));
+                shard
+            }
+        };
+        let high = match self.kind {
+            // The reference library's recovery writes an upper bound here, which nobody reads.
+            ShardMapKind::List => None,
+            ShardMapKind::Range => key(row, 3, self.key_type)?,
+        };
+        Ok(MappingRecord {
+            id: guid(row, 0)?,
+            map: guid(row, 1)?,
+            low: opaque_key(row, 2, self.key_type)?,
+            high,
+            status: mapping_status(row, 4)?,
+            lock_owner: guid(row, 5)?,
+            shard,
+        })
+    }
+
+    fn find(&mut self, sql: &str, parameters: impl rusqlite::Params) -> Answer<Option<MappingRecord>> {
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        rows.next()?.map(|row| self.read(row)).transpose()
+    }
+}
+
+fn find_by_key(transaction: &Transaction<'_>, map: &ShardMapInfo, key: &EncodedKey) -> Answer<Option<MappingRecord>> {
+    let sql = match map.kind() {
+        ShardMapKind::List => format!(r#"{MAPPING} WHERE "ShardMapId" = ?1 AND "MinValue" = ?2 AND "Readable" = 1"#),
+        // Ranges do not overlap, so the one with the greatest low bound is the only candidate.
+        ShardMapKind::Range => format!(
+            r#"{MAPPING} WHERE "ShardMapId" = ?1 AND "MinValue" <= ?2 AND "Readable" = 1
+               ORDER BY "MinValue" DESC LIMIT 1"#
+        ),
+    };
+    let parameters = params![map.id().to_string(), key.as_bytes()];
+    let found = MappingReader::new(transaction, map).find(&sql, parameters)?;
+    Ok(found.filter(|mapping| map.kind() == ShardMapKind::List || mapping.range().contains(key)))
+}
+
+fn list(transaction: &Transaction<'_>, map: &ShardMapInfo, filter: &RecordFilter) -> Answer<Vec<MappingRecord>> {
+    if let Some(shard) = filter.shard {
+        let known = transaction
+            .prepare_cached(
+                r#"SELECT 1 FROM "__ShardManagement.ShardsGlobal"
+                   WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "Readable" = 1"#,
+            )?
+            .exists([map.id().to_string(), shard.to_string()])?;
+        if !known {
+            return Err(Refusal::ShardDoesNotExist.into());
+        }
+    }
+    let (low, high) = match &filter.range {
+        Some(range) => (Some(range.low.as_bytes()), range.high.as_ref().map(EncodedKey::as_bytes)),
+        None => (None, None),
+    };
+    let above_low = match map.kind() {
+        ShardMapKind::List => r#""MinValue" >= :low"#,
+        ShardMapKind::Range => r#"("MaxValue" IS NULL OR "MaxValue" > :low)"#,
+    };
+    let sql = format!(
+        r#"{MAPPING} WHERE "ShardMapId" = :map AND "Readable" = 1 AND (:shard IS NULL OR "ShardId" = :shard)
+             AND (:low IS NULL OR {above_low}) AND (:high IS NULL OR "MinValue" < :high) ORDER BY "MinValue""#
+    );
+    let parameters = named_params! {
+        ":map": map.id().to_string(),
+        ":shard": filter.shard.map(|shard| shard.to_string()),
+        ":low": low,
+        ":high": high,
+    };
+    let mut reader = MappingReader::new(transaction, map);
+    collect(&mut transaction.prepare_cached(&sql)?, parameters, |row| reader.read(row))
+}
+
+impl Sqlite {
+    /// A reading request to the global store.
+    async fn read_global<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Transaction<'_>) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
+        self.global().run(|connection| STORE.read(connection, request)).await
+    }
+
+    /// A writing request to the global store.
+    async fn write_global<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Transaction<'_>) -> Answer<T> + Send + 'static,
+    ) -> Result<T> {
+        self.global().run(|connection| STORE.write(connection, request)).await
+    }
+}
+
+fn create(connection: &mut Connection, mode: CreateMode) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
+    if mode == CreateMode::Replace {
+        // An older or damaged store is dropped as well.
+        transaction.execute_batch(include_str!("../../sql/sqlite/gsm/drop.sql")).map_err(store_fault)?;
+    } else if STORE.version(&transaction)?.is_some() {
+        return Err(Error::new(
+            ErrorKind::AlreadyExists,
+            ErrorCode::ShardMapManagerStoreAlreadyExists,
+            "a shard map manager store exists already",
+        )
+        .with_category(ErrorCategory::ShardMapManagerFactory));
+    }
+    STORE.install(&transaction)?;
+    transaction.commit().map_err(commit_fault)
+}
+
+impl GlobalStore for Sqlite {
+    type Session = SqliteGlobalSession;
+
+    async fn global_version(&self) -> Result<Option<StoreVersion>> {
+        let database = self.global();
+        if !database.exists().await? {
+            return Ok(None);
+        }
+        database.run(|connection| STORE.version(connection)).await
+    }
+
+    async fn create_global(&self, mode: CreateMode) -> Result<()> {
+        self.global().create(move |connection| create(connection, mode)).await
+    }
+
+    async fn shard_maps(&self) -> Result<Vec<ShardMapInfo>> {
+        self.read_global(all_maps).await
+    }
+
+    async fn find_shard_map(&self, name: &ShardMapName) -> Result<Option<ShardMapInfo>> {
+        let name = name.to_string();
+        self.read_global(move |transaction| {
+            let mut statement = transaction.prepare_cached(
+                r#"SELECT "ShardMapId", "Name", "ShardMapType", "KeyType" FROM "__ShardManagement.ShardMapsGlobal"
+                   WHERE "Name" = ?1"#,
+            )?;
+            let mut rows = statement.query([name])?;
+            rows.next()?.map(map_of_row).transpose()
+        })
+        .await
+    }
+
+    async fn add_shard_map(&self, map: &ShardMapInfo) -> Result<()> {
+        let map = map.clone();
+        self.write_global(move |transaction| {
+            let added = transaction
+                .prepare_cached(
+                    r#"INSERT INTO "__ShardManagement.ShardMapsGlobal" ("ShardMapId", "Name", "ShardMapType", "KeyType")
+                       VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"#,
+                )?
+                .execute(params![map.id().to_string(), map.name(), map.kind() as i64, map.key_type() as i64])?;
+            if added == 0 { Err(Refusal::ShardMapExists.into()) } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn remove_shard_map(&self, id: ShardMapId) -> Result<()> {
+        self.write_global(move |transaction| {
+            let _ = map_kind(transaction, id)?;
+            let id = id.to_string();
+            let in_use = transaction
+                .prepare_cached(r#"SELECT 1 FROM "__ShardManagement.ShardsGlobal" WHERE "ShardMapId" = ?1 LIMIT 1"#)?
+                .exists([&id])?;
+            if in_use {
+                return Err(Refusal::ShardMapHasShards.into());
+            }
+            let _ = transaction
+                .prepare_cached(r#"DELETE FROM "__ShardManagement.ShardMapsGlobal" WHERE "ShardMapId" = ?1"#)?
+                .execute([&id])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn shards(&self, map: ShardMapId) -> Result<Vec<Shard>> {
+        self.read_global(move |transaction| {
+            let _ = map_kind(transaction, map)?;
+            let sql = format!(r#"{SHARD} WHERE "ShardMapId" = ?1 AND "Readable" = 1"#);
+            collect(&mut transaction.prepare_cached(&sql)?, [map.to_string()], |row| shard(row, 0))
+        })
+        .await
+    }
+
+    async fn find_shard(&self, map: ShardMapId, location: &ShardLocation) -> Result<Option<Shard>> {
+        let location = location.clone();
+        self.read_global(move |transaction| {
+            let _ = map_kind(transaction, map)?;
+            let sql = format!(
+                r#"{SHARD} WHERE "ShardMapId" = ?1 AND "Protocol" = ?2 AND "ServerName" = ?3 AND "Port" = ?4
+                     AND "DatabaseName" = ?5 AND "Readable" = 1"#
+            );
+            let mut statement = transaction.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![
+                map.to_string(),
+                location.protocol() as i64,
+                location.server(),
+                location.port().unwrap_or(0),
+                location.database()
+            ])?;
+            rows.next()?.map(|row| shard(row, 0)).transpose()
+        })
+        .await
+    }
+
+    async fn shard_locations(&self) -> Result<Vec<ShardLocation>> {
+        self.read_global(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                r#"SELECT DISTINCT "Protocol", "ServerName", "Port", "DatabaseName"
+                   FROM "__ShardManagement.ShardsGlobal" WHERE "Readable" = 1"#,
+            )?;
+            collect(&mut statement, [], |row| location(row, 0))
+        })
+        .await
+    }
+
+    async fn mappings(&self, map: &ShardMapInfo, filter: &RecordFilter) -> Result<Vec<MappingRecord>> {
+        let (map, filter) = (map.clone(), filter.clone());
+        self.read_global(move |transaction| {
+            let _ = map_kind(transaction, map.id())?;
+            list(transaction, &map, &filter)
+        })
+        .await
+    }
+
+    async fn find_mapping_by_key(&self, map: &ShardMapInfo, key: &EncodedKey) -> Result<Option<MappingRecord>> {
+        let (map, key) = (map.clone(), key.clone());
+        self.read_global(move |transaction| {
+            let _ = map_kind(transaction, map.id())?;
+            find_by_key(transaction, &map, &key)
+        })
+        .await
+    }
+
+    async fn find_mapping_by_id(&self, map: &ShardMapInfo, id: MappingId) -> Result<Option<MappingRecord>> {
+        let map = map.clone();
+        self.read_global(move |transaction| {
+            let _ = map_kind(transaction, map.id())?;
+            let sql = format!(r#"{MAPPING} WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "Readable" = 1"#);
+            MappingReader::new(transaction, &map).find(&sql, [map.id().to_string(), id.to_string()])
+        })
+        .await
+    }
+
+    async fn load_all(&self) -> Result<Vec<(ShardMapInfo, Vec<MappingRecord>)>> {
+        self.read_global(|transaction| {
+            let maps = all_maps(transaction)?;
+            maps.into_iter()
+                .map(|map| list(transaction, &map, &RecordFilter::default()).map(|mappings| (map, mappings)))
+                .collect()
+        })
+        .await
+    }
+
+    async fn change_lock(&self, map: ShardMapId, change: &LockChange) -> Result<LockOutcome> {
+        let change = *change;
+        self.write_global(move |transaction| {
+            let _ = map_kind(transaction, map)?;
+            change_lock(transaction, map, change)
+        })
+        .await
+    }
+
+    async fn pending_operations(&self) -> Result<Vec<LogEntry>> {
+        self.read_global(|transaction| {
+            let mut statement = transaction.prepare_cached(operation::LOG)?;
+            collect(&mut statement, [], entry_of_row)
+        })
+        .await
+    }
+
+    async fn lock_operation(&self, id: OperationId) -> Result<SqliteGlobalSession> {
+        let lock = self.lock(id).await.map_err(Error::at_global)?;
+        Ok(SqliteGlobalSession { database: self.global(), lock })
+    }
+}
+
+fn all_maps(transaction: &Transaction<'_>) -> Answer<Vec<ShardMapInfo>> {
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "ShardMapId", "Name", "ShardMapType", "KeyType" FROM "__ShardManagement.ShardMapsGlobal""#,
+    )?;
+    collect(&mut statement, [], map_of_row)
+}
+
+fn change_lock(transaction: &Transaction<'_>, map: ShardMapId, change: LockChange) -> Answer<LockOutcome> {
+    let (mapping, new_owner) = match change {
+        LockChange::Lock(mapping, token) => (mapping, token),
+        LockChange::Unlock(mapping, _) => (mapping, LockToken::NONE),
+        LockChange::UnlockAll(token) => {
+            let unlocked = transaction
+                .prepare_cached(
+                    r#"UPDATE "__ShardManagement.ShardMappingsGlobal" SET "LockOwnerId" = ?3
+                       WHERE "ShardMapId" = ?1 AND "LockOwnerId" = ?2"#,
+                )?
+                .execute([map.to_string(), token.to_string(), LockToken::NONE.to_string()])?;
+            return Ok(LockOutcome::Changed(unlocked));
+        }
+    };
+    let found = transaction
+        .prepare_cached(
+            r#"SELECT "OperationId", "LockOwnerId" FROM "__ShardManagement.ShardMappingsGlobal"
+               WHERE "ShardMapId" = ?1 AND "MappingId" = ?2"#,
+        )?
+        .query_row([map.to_string(), mapping.to_string()], |row| {
+            Ok((optional_guid::<OperationId>(row, 0), guid::<LockToken>(row, 1)))
+        })
+        .optional()?;
+    let (holder, owner) = found.ok_or(Refusal::MappingDoesNotExist)?;
+    if let Some(holder) = holder? {
+        return Ok(LockOutcome::Pending(Box::new(entry(transaction, holder)?)));
+    }
+    let owner = owner?;
+    match change {
+        LockChange::Lock(..) if owner != LockToken::NONE => return Err(Refusal::MappingIsAlreadyLocked.into()),
+        LockChange::Unlock(_, token) if token != owner && token != LockToken::FORCE_UNLOCK => {
+            return Err(Refusal::MappingLockOwnerIdDoesNotMatch.into());
+        }
+        _ => {}
+    }
+    let changed = transaction
+        .prepare_cached(
+            r#"UPDATE "__ShardManagement.ShardMappingsGlobal" SET "LockOwnerId" = ?3
+               WHERE "ShardMapId" = ?1 AND "MappingId" = ?2"#,
+        )?
+        .execute([map.to_string(), mapping.to_string(), new_owner.to_string()])?;
+    Ok(LockOutcome::Changed(changed))
+}
+
+/// Works on the global store under the lock of an operation.
+#[derive(Debug)]
+pub struct SqliteGlobalSession {
+    database: Database,
+    lock: OperationLock,
+}

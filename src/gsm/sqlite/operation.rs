@@ -1,0 +1,501 @@
+//! The steps of operations on the global store: begin, end, and the log.
+
+use rusqlite::{Row, Transaction, params};
+
+use super::{Answer, STORE, SqliteGlobalSession, guid, map_kind, optional_guid};
+use crate::backend::sqlite::{StatementFault, mapping_status};
+use crate::error::{Error, Refusal, Result};
+use crate::gsm::{Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardStep};
+use crate::key::EncodedKey;
+use crate::model::{
+    LockToken, MappingRecord, MappingStatus, OperationId, Shard, ShardMapId, ShardMapKind, ShardVersion,
+};
+
+pub(super) const LOG: &str = r#"SELECT "OperationId", "OperationCode", "Data", "UndoStartState", "ShardVersionRemoves",
+    "ShardVersionAdds" FROM "__ShardManagement.OperationsLogGlobal""#;
+
+pub(super) fn entry_of_row(row: &Row<'_>) -> Answer<LogEntry> {
+    Ok(LogEntry {
+        id: guid(row, 0)?,
+        code: row.get(1)?,
+        data: row.get(2)?,
+        undo_start: row.get(3)?,
+        version_removes: optional_guid(row, 4)?,
+        version_adds: optional_guid(row, 5)?,
+    })
+}
+
+fn find_entry(transaction: &Transaction<'_>, id: OperationId) -> Answer<Option<LogEntry>> {
+    let mut statement = transaction.prepare_cached(&format!(r#"{LOG} WHERE "OperationId" = ?1"#))?;
+    let mut rows = statement.query([id.to_string()])?;
+    rows.next()?.map(entry_of_row).transpose()
+}
+
+/// The log row of the operation that has stamped a row.
+pub(super) fn entry(transaction: &Transaction<'_>, id: OperationId) -> Answer<LogEntry> {
+    find_entry(transaction, id)?.ok_or_else(|| {
+        Error::damaged(format!("a row is stamped by operation {id}, which OperationsLogGlobal does not hold")).into()
+    })
+}
+
+/// Why a begin step stops before its end.
+enum Stop {
+    /// Another operation holds a row.
+    Pending(OperationId),
+    /// The operation has begun before.
+    Begun,
+    /// It cannot be done.
+    Fault(StatementFault),
+}
+
+impl<T: Into<StatementFault>> From<T> for Stop {
+    fn from(fault: T) -> Self {
+        Self::Fault(fault.into())
+    }
+}
+
+type Step<T> = std::result::Result<T, Stop>;
+
+impl GlobalSession for SqliteGlobalSession {
+    async fn begin(&mut self, operation: &GlobalOperation, data: &str) -> Result<Begin> {
+        let (lock, operation, data) = (self.lock.clone(), operation.clone(), data.to_owned());
+        let request = move |transaction: &Transaction<'_>| match begin(transaction, &operation, &data) {
+            Ok(()) | Err(Stop::Begun) => Ok((Begin::Begun, true)),
+            Err(Stop::Pending(holder)) => Ok((Begin::Pending(Box::new(entry(transaction, holder)?)), false)),
+            Err(Stop::Fault(fault)) => Err(fault),
+        };
+        self.database
+            .run(move |connection| {
+                let _held = lock;
+                STORE.write_if(connection, request)
+            })
+            .await
+    }
+
+    async fn end(&mut self, operation: &GlobalOperation, direction: Direction) -> Result<()> {
+        let (lock, operation) = (self.lock.clone(), operation.clone());
+        self.database
+            .run(move |connection| {
+                let _held = lock;
+                STORE.write(connection, |transaction| end(transaction, &operation, direction))
+            })
+            .await
+    }
+
+    async fn find_operation(&mut self, id: OperationId, undo_start: i32) -> Result<Option<LogEntry>> {
+        let lock = self.lock.clone();
+        let request = move |transaction: &Transaction<'_>| {
+            let _ = transaction
+                .prepare_cached(
+                    r#"UPDATE "__ShardManagement.OperationsLogGlobal" SET "UndoStartState" = ?2
+                       WHERE "OperationId" = ?1"#,
+                )?
+                .execute(params![id.to_string(), undo_start])?;
+            find_entry(transaction, id)
+        };
+        self.database
+            .run(move |connection| {
+                let _held = lock;
+                STORE.write(connection, request)
+            })
+            .await
+    }
+}
+
+fn begin(transaction: &Transaction<'_>, operation: &GlobalOperation, data: &str) -> Step<()> {
+    let kind = map_kind(transaction, operation.map.id())?;
+    match &operation.steps {
+        OperationSteps::Shard(step) => {
+            begin_shard(transaction, operation, step)?;
+            log(transaction, operation, data, None, None)
+        }
+        OperationSteps::Mappings { removes, adds, steps, .. } => {
+            let version_removes = stamp_shard(transaction, operation, removes)?;
+            let version_adds =
+                if adds.id() == removes.id() { version_removes } else { stamp_shard(transaction, operation, adds)? };
+            log(transaction, operation, data, Some(version_removes), Some(version_adds))?;
+            steps.iter().try_for_each(|step| begin_mapping(transaction, operation, kind, (removes, adds), step))
+        }
+    }
+}
+
+fn log(
+    transaction: &Transaction<'_>,
+    operation: &GlobalOperation,
+    data: &str,
+    removes: Option<ShardVersion>,
+    adds: Option<ShardVersion>,
+) -> Step<()> {
+    let _ = transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.OperationsLogGlobal"
+                   ("OperationId", "OperationCode", "Data", "ShardVersionRemoves", "ShardVersionAdds")
+               VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING"#,
+        )?
+        .execute(params![
+            operation.id.to_string(),
+            operation.code as i64,
+            data,
+            removes.map(|version| version.to_string()),
+            adds.map(|version| version.to_string())
+        ])?;
+    Ok(())
+}
+
+/// Goes on only if a row is free: it is not stamped, or else by whom.
+fn free(holder: Option<OperationId>, operation: &GlobalOperation) -> Step<()> {
+    match holder {
+        None => Ok(()),
+        Some(holder) if holder == operation.id => Err(Stop::Begun),
+        Some(holder) => Err(Stop::Pending(holder)),
+    }
+}
+
+/// The version and holder of a readable shard.
+fn shard_state(transaction: &Transaction<'_>, shard: &Shard) -> Answer<(ShardVersion, Option<OperationId>)> {
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "Version", "OperationId" FROM "__ShardManagement.ShardsGlobal"
+           WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "Readable" = 1"#,
+    )?;
+    let mut rows = statement.query([shard.shard_map_id().to_string(), shard.id().to_string()])?;
+    match rows.next()? {
+        Some(row) => Ok((guid(row, 0)?, optional_guid(row, 1)?)),
+        None => Err(Refusal::ShardDoesNotExist.into()),
+    }
+}
+
+fn set_shard_stamp(transaction: &Transaction<'_>, operation: &GlobalOperation, shard: &Shard) -> Answer<()> {
+    let _ = transaction
+        .prepare_cached(
+            r#"UPDATE "__ShardManagement.ShardsGlobal" SET "OperationId" = ?3
+               WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        )?
+        .execute([shard.shard_map_id().to_string(), shard.id().to_string(), operation.id.to_string()])?;
+    Ok(())
+}
+
+/// Stamps a shard for an operation on its mappings and gives its version before.
+fn stamp_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, shard: &Shard) -> Step<ShardVersion> {
+    let (version, holder) = shard_state(transaction, shard)?;
+    free(holder, operation)?;
+    set_shard_stamp(transaction, operation, shard)?;
+    Ok(version)
+}
+
+fn begin_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, step: &ShardStep) -> Step<()> {
+    if let ShardStep::Add(shard) = step {
+        return add_shard(transaction, operation, shard);
+    }
+    let shard = step.shard();
+    let (version, holder) = shard_state(transaction, shard)?;
+    free(holder, operation)?;
+    if version != shard.version() {
+        return Err(Refusal::ShardVersionMismatch.into());
+    }
+    if matches!(step, ShardStep::Remove(_)) {
+        let in_use = transaction
+            .prepare_cached(r#"SELECT 1 FROM "__ShardManagement.ShardMappingsGlobal" WHERE "ShardId" = ?1 LIMIT 1"#)?
+            .exists([shard.id().to_string()])?;
+        if in_use {
+            return Err(Refusal::ShardHasMappings.into());
+        }
+    }
+    Ok(set_shard_stamp(transaction, operation, shard)?)
+}
+
+fn add_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, shard: &Shard) -> Step<()> {
+    let location = shard.location();
+    let holders = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| -> Answer<Option<Option<OperationId>>> {
+        let mut statement = transaction.prepare_cached(sql)?;
+        let mut rows = statement.query(parameters)?;
+        rows.next()?.map(|row| optional_guid(row, 0)).transpose()
+    };
+    let by_id = holders(
+        r#"SELECT "OperationId" FROM "__ShardManagement.ShardsGlobal" WHERE "ShardId" = ?1"#,
+        &[&shard.id().to_string()],
+    )?;
+    if let Some(holder) = by_id {
+        free(holder, operation)?;
+        return Err(Refusal::ShardExists.into());
+    }
+    let by_location = holders(
+        r#"SELECT "OperationId" FROM "__ShardManagement.ShardsGlobal"
+           WHERE "ShardMapId" = ?1 AND "Protocol" = ?2 AND "ServerName" = ?3 AND "Port" = ?4 AND "DatabaseName" = ?5"#,
+        &[
+            &shard.shard_map_id().to_string(),
+            &(location.protocol() as i64),
+            &location.server(),
+            &location.port().unwrap_or(0),
+            &location.database(),
+        ],
+    )?;
+    if let Some(holder) = by_location {
+        free(holder, operation)?;
+        return Err(Refusal::ShardLocationExists.into());
+    }
+    let _ = transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.ShardsGlobal" ("ShardId", "Readable", "Version", "ShardMapId",
+                   "OperationId", "Protocol", "ServerName", "Port", "DatabaseName", "Status")
+               VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"#,
+        )?
+        .execute(params![
+            shard.id().to_string(),
+            shard.version().to_string(),
+            shard.shard_map_id().to_string(),
+            operation.id.to_string(),
+            location.protocol() as i64,
+            location.server(),
+            location.port().unwrap_or(0),
+            location.database(),
+            shard.status() as i64
+        ])?;
+    Ok(())
+}
+
+fn begin_mapping(
+    transaction: &Transaction<'_>,
+    operation: &GlobalOperation,
+    kind: ShardMapKind,
+    (removes, adds): (&Shard, &Shard),
+    step: &MappingStep,
+) -> Step<()> {
+    match step {
+        MappingStep::Remove { mapping, lock } => {
+            let status = locked_state(transaction, mapping, *lock)?;
+            if status == MappingStatus::Online && operation.code.removes_offline_only() {
+                return Err(Refusal::MappingIsNotOffline.into());
+            }
+            stamp_mapping(transaction, operation, mapping)
+        }
+        MappingStep::Update { old, new, lock } => {
+            let status = locked_state(transaction, old, *lock)?;
+            let stays_online = status == MappingStatus::Online && new.status == MappingStatus::Online;
+            if stays_online && removes.id() != adds.id() {
+                return Err(Refusal::MappingIsNotOffline.into());
+            }
+            stamp_mapping(transaction, operation, old)
+        }
+        MappingStep::Add { mapping, validate } => {
+            if *validate {
+                check_collisions(transaction, operation, kind, mapping)?;
+            }
+            insert_mapping(transaction, operation, adds, mapping)
+        }
+    }
+}
+
+/// The status of a readable mapping whose lock the token opens.
+fn locked_state(transaction: &Transaction<'_>, mapping: &MappingRecord, token: LockToken) -> Answer<MappingStatus> {
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "LockOwnerId", "Status" FROM "__ShardManagement.ShardMappingsGlobal"
+           WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "Readable" = 1"#,
+    )?;
+    let mut rows = statement.query([mapping.map.to_string(), mapping.id.to_string()])?;
+    let row = rows.next()?.ok_or(Refusal::MappingDoesNotExist)?;
+    if guid::<LockToken>(row, 0)? != token {
+        return Err(Refusal::MappingLockOwnerIdDoesNotMatch.into());
+    }
+    mapping_status(row, 1)
+}
+
+fn stamp_mapping(transaction: &Transaction<'_>, operation: &GlobalOperation, mapping: &MappingRecord) -> Step<()> {
+    let _ = transaction
+        .prepare_cached(
+            r#"UPDATE "__ShardManagement.ShardMappingsGlobal" SET "OperationId" = ?3
+               WHERE "ShardMapId" = ?1 AND "MappingId" = ?2"#,
+        )?
+        .execute([mapping.map.to_string(), mapping.id.to_string(), operation.id.to_string()])?;
+    Ok(())
+}
+
+/// Fails if a row shares keys with the mapping, whether it is readable or not.
+fn check_collisions(
+    transaction: &Transaction<'_>,
+    operation: &GlobalOperation,
+    kind: ShardMapKind,
+    mapping: &MappingRecord,
+) -> Step<()> {
+    let map = mapping.map.to_string();
+    let low = mapping.low.as_bytes();
+    let high = mapping.high.as_ref().map(EncodedKey::as_bytes);
+    let (sql, refusal) = match kind {
+        ShardMapKind::List => (
+            r#"SELECT "OperationId" FROM "__ShardManagement.ShardMappingsGlobal"
+               WHERE "ShardMapId" = ?1 AND "MinValue" = ?2 AND ?3 IS NULL"#,
+            Refusal::MappingPointAlreadyMapped,
+        ),
+        // Readable ranges do not overlap, so the last one that begins below the high bound decides. Rows that are not
+        // readable may overlap; they are stamped and few.
+        ShardMapKind::Range => (
+            r#"SELECT "OperationId" FROM (
+                   SELECT "OperationId", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
+                   WHERE "ShardMapId" = ?1 AND "Readable" = 1 AND (?3 IS NULL OR "MinValue" < ?3)
+                   ORDER BY "MinValue" DESC LIMIT 1)
+               WHERE "MaxValue" IS NULL OR "MaxValue" > ?2
+               UNION ALL
+               SELECT "OperationId" FROM "__ShardManagement.ShardMappingsGlobal"
+               WHERE "ShardMapId" = ?1 AND "OperationId" IS NOT NULL AND "Readable" = 0
+                 AND (?3 IS NULL OR "MinValue" < ?3) AND ("MaxValue" IS NULL OR "MaxValue" > ?2)"#,
+            Refusal::MappingRangeAlreadyMapped,
+        ),
+    };
+    let mut statement = transaction.prepare_cached(sql)?;
+    let mut rows = statement.query(params![map, low, high])?;
+    while let Some(row) = rows.next()? {
+        return match optional_guid::<OperationId>(row, 0)? {
+            Some(holder) if holder != operation.id => Err(Stop::Pending(holder)),
+            _ => Err(refusal.into()),
+        };
+    }
+    Ok(())
+}
+
+fn insert_mapping(
+    transaction: &Transaction<'_>,
+    operation: &GlobalOperation,
+    shard: &Shard,
+    mapping: &MappingRecord,
+) -> Step<()> {
+    let _ = transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.ShardMappingsGlobal" ("MappingId", "Readable", "ShardId", "ShardMapId",
+                   "OperationId", "MinValue", "MaxValue", "Status", "LockOwnerId")
+               VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
+        )?
+        .execute(params![
+            mapping.id.to_string(),
+            shard.id().to_string(),
+            mapping.map.to_string(),
+            operation.id.to_string(),
+            mapping.low.as_bytes(),
+            mapping.high.as_ref().map(EncodedKey::as_bytes),
+            mapping.status as i64,
+            mapping.lock_owner.to_string()
+        ])?;
+    Ok(())
+}
+
+/// Every statement asks for the stamp, so that repeating the end of an operation changes nothing.
+fn end(transaction: &Transaction<'_>, operation: &GlobalOperation, direction: Direction) -> Answer<()> {
+    let map = operation.map.id();
+    let _ = map_kind(transaction, map)?;
+    match &operation.steps {
+        OperationSteps::Shard(step) => end_shard(transaction, operation, step, direction)?,
+        OperationSteps::Mappings { removes, adds, steps, .. } => {
+            for step in steps {
+                end_mapping(transaction, operation, adds, step, direction)?;
+            }
+            for shard in [removes, adds] {
+                let version = (direction == Direction::Do).then(|| shard.version().to_string());
+                let _ = transaction
+                    .prepare_cached(
+                        r#"UPDATE "__ShardManagement.ShardsGlobal"
+                           SET "Version" = coalesce(?4, "Version"), "OperationId" = NULL
+                           WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "OperationId" = ?3"#,
+                    )?
+                    .execute(params![map.to_string(), shard.id().to_string(), operation.id.to_string(), version])?;
+            }
+        }
+    }
+    let _ = transaction
+        .prepare_cached(r#"DELETE FROM "__ShardManagement.OperationsLogGlobal" WHERE "OperationId" = ?1"#)?
+        .execute([operation.id.to_string()])?;
+    Ok(())
+}
+
+const DELETE_SHARD: &str = r#"DELETE FROM "__ShardManagement.ShardsGlobal"
+    WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "OperationId" = ?3"#;
+const FREE_SHARD: &str = r#"UPDATE "__ShardManagement.ShardsGlobal" SET "OperationId" = NULL
+    WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "OperationId" = ?3"#;
+const SHOW_SHARD: &str = r#"UPDATE "__ShardManagement.ShardsGlobal" SET "OperationId" = NULL, "Readable" = 1
+    WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "OperationId" = ?3"#;
+const DELETE_MAPPING: &str = r#"DELETE FROM "__ShardManagement.ShardMappingsGlobal"
+    WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "OperationId" = ?3"#;
+const FREE_MAPPING: &str = r#"UPDATE "__ShardManagement.ShardMappingsGlobal" SET "OperationId" = NULL
+    WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "OperationId" = ?3"#;
+const SHOW_MAPPING: &str = r#"UPDATE "__ShardManagement.ShardMappingsGlobal" SET "OperationId" = NULL, "Readable" = 1
+    WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "OperationId" = ?3"#;
+
+/// Does one of the statements above.
+fn finish(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    map: ShardMapId,
+    row: impl std::fmt::Display,
+    id: OperationId,
+) -> Answer<()> {
+    let _ = transaction.prepare_cached(sql)?.execute([map.to_string(), row.to_string(), id.to_string()])?;
+    Ok(())
+}
+
+fn end_shard(
+    transaction: &Transaction<'_>,
+    operation: &GlobalOperation,
+    step: &ShardStep,
+    direction: Direction,
+) -> Answer<()> {
+    let (map, id) = (operation.map.id(), operation.id);
+    let shard = step.shard().id();
+    match (step, direction) {
+        (ShardStep::Remove(_), Direction::Do) | (ShardStep::Add(_), Direction::Undo) => {
+            finish(transaction, DELETE_SHARD, map, shard, id)
+        }
+        (ShardStep::Remove(_) | ShardStep::Update(..), Direction::Undo) => {
+            finish(transaction, FREE_SHARD, map, shard, id)
+        }
+        (ShardStep::Add(_), Direction::Do) => finish(transaction, SHOW_SHARD, map, shard, id),
+        (ShardStep::Update(_, new), Direction::Do) => {
+            let _ = transaction
+                .prepare_cached(
+                    r#"UPDATE "__ShardManagement.ShardsGlobal"
+                       SET "Version" = ?4, "Status" = ?5, "OperationId" = NULL
+                       WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "OperationId" = ?3"#,
+                )?
+                .execute(params![
+                    map.to_string(),
+                    shard.to_string(),
+                    id.to_string(),
+                    new.version().to_string(),
+                    new.status() as i64
+                ])?;
+            Ok(())
+        }
+    }
+}
+
+fn end_mapping(
+    transaction: &Transaction<'_>,
+    operation: &GlobalOperation,
+    adds: &Shard,
+    step: &MappingStep,
+    direction: Direction,
+) -> Answer<()> {
+    let (map, id) = (operation.map.id(), operation.id);
+    match (step, direction) {
+        (MappingStep::Remove { mapping, .. }, Direction::Do) | (MappingStep::Add { mapping, .. }, Direction::Undo) => {
+            finish(transaction, DELETE_MAPPING, map, mapping.id, id)
+        }
+        (MappingStep::Remove { mapping, .. } | MappingStep::Update { old: mapping, .. }, Direction::Undo) => {
+            finish(transaction, FREE_MAPPING, map, mapping.id, id)
+        }
+        (MappingStep::Add { mapping, .. }, Direction::Do) => finish(transaction, SHOW_MAPPING, map, mapping.id, id),
+        (MappingStep::Update { old, new, .. }, Direction::Do) => {
+            let _ = transaction
+                .prepare_cached(
+                    r#"UPDATE "__ShardManagement.ShardMappingsGlobal"
+                       SET "MappingId" = ?4, "ShardId" = ?5, "Status" = ?6, "OperationId" = NULL
+                       WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "OperationId" = ?3"#,
+                )?
+                .execute(params![
+                    map.to_string(),
+                    old.id.to_string(),
+                    id.to_string(),
+                    new.id.to_string(),
+                    adds.id().to_string(),
+                    new.status as i64
+                ])?;
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! List maps: single keys on shards.
+
+use crate::key::ShardKey;
+use crate::model::{MappingStatus, PointMapping, Shard};
+use crate::operation::Stores;
+use crate::shard_map::{Operation, ShardMap};
+
+/// A map of single keys to shards; many keys may share a shard. See [`ShardMap`] for what it has in common with range maps.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+/// use shardlet::{
+///     ListShardMap, NoCredentials, Options, ShardLocation, ShardMapManager, Sqlite, Validation,
+/// };
+/// let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+/// let tenants: ListShardMap<i32, _> = manager.create_list_shard_map("tenants").await?;
+/// let a = tenants.create_shard(&ShardLocation::new("server", "database_a")).await?;
+/// let b = tenants.create_shard(&ShardLocation::new("server", "database_b")).await?;
+/// tenants.create_mapping(1, &a).await?;
+/// tenants.create_mapping(3, &b).await?;
+/// let connection = tenants.open_connection_for_key(&3, &NoCredentials, Validation::Validate).await?;
+/// assert_eq!(connection.location().database(), "database_b");
+/// # Ok(()) }
+/// ```
+pub type ListShardMap<K, B> = ShardMap<PointMapping<K>, B>;
+
+impl<K: ShardKey, B: Stores> ShardMap<PointMapping<K>, B> {
+    /// Maps a key to a shard, online.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the key is mapped; `InvalidInput` if it is outside its type's range or the shard belongs to
+    /// another map; `NotFound` if the shard is gone.
+    pub fn create_mapping(&self, key: K, shard: &Shard) -> Operation<PointMapping<K>> {
+        self.create_mapping_with(key, shard, MappingStatus::Online)
+    }
+
+    /// Maps a key to a shard, online or offline.
+    ///
+    /// # Errors
+    /// As [`create_mapping`](Self::create_mapping).
+    pub fn create_mapping_with(&self, key: K, shard: &Shard, status: MappingStatus) -> Operation<PointMapping<K>> {
+        self.add(key.encode().map(|key| (key, None)), shard, status)
+    }
+}

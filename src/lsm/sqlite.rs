@@ -1,0 +1,402 @@
+//! The local store of a shard on SQLite: its rows, its mappings, and opening connections that it vouches for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::{
+    LocalMappingChange, LocalSession, LocalShardChange, LocalStep, LocalStore, Route, RouteTarget, SessionEnding,
+    ShardAction, Validation,
+};
+use crate::backend::sqlite::{
+    Database, NoCredentials, OperationLock, SessionKey, Sqlite, SqliteConnection, StatementFault, StoreKind,
+    commit_fault, guid, key, key_type, kind, mapping_status, opaque_key, record_ending, shard, store_fault,
+};
+use crate::error::{Error, Refusal, Result};
+use crate::key::EncodedKey;
+use crate::model::{
+    LockToken, MappingRecord, MappingStatus, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation,
+    ShardMapId, ShardMapInfo, ShardMapKind, ShardMapName, ShardVersion, StoreVersion,
+};
+
+type Answer<T> = std::result::Result<T, StatementFault>;
+
+const STORE: StoreKind = StoreKind::Local;
+
+impl LocalStore for Sqlite {
+    type Session = SqliteLocalSession;
+
+    async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
+        self.shard(location).run(|connection| STORE.version(connection)).await
+    }
+
+    async fn local_shards(&self, location: &ShardLocation) -> Result<Vec<(ShardMapInfo, Shard)>> {
+        self.shard(location).run(|connection| STORE.read(connection, local_shards)).await
+    }
+
+    async fn local_mappings(&self, location: &ShardLocation, map: ShardMapId) -> Result<Vec<MappingRecord>> {
+        self.shard(location)
+            .run(move |connection| STORE.read(connection, |transaction| local_mappings(transaction, map)))
+            .await
+    }
+
+    async fn lock_operation_at(&self, location: &ShardLocation, id: OperationId) -> Result<SqliteLocalSession> {
+        let lock = self.shared_lock(id).await.map_err(|error| error.at_shard(location))?;
+        Ok(SqliteLocalSession { backend: self.clone(), database: self.shard(location), lock, ended: 0 })
+    }
+
+    async fn open_routed(
+        &self,
+        route: &Route,
+        _credentials: &NoCredentials,
+        validation: Validation,
+    ) -> Result<SqliteConnection> {
+        let database = self.shard(&route.location);
+        let mut connection = database.connection().await?;
+        let born = match validation {
+            Validation::None => None,
+            Validation::Validate => {
+                let route = route.clone();
+                connection
+                    .run(move |connection| STORE.read(connection, |transaction| validate(transaction, &route)))
+                    .await?
+            }
+        };
+        let session = match &route.target {
+            RouteTarget::Shard { .. } => None,
+            RouteTarget::Mapping { kind, key, .. } => {
+                let key = SessionKey { map: route.map, kind: *kind, key: key.clone() };
+                Some(self.enter_session(database.name(), key, connection.interrupt_handle()))
+            }
+        };
+        Ok(SqliteConnection::new(session, connection, route.location.clone(), born))
+    }
+}
+
+/// Fails unless the route is the truth, and gives the number of the newest ending of sessions.
+fn validate(transaction: &Transaction<'_>, route: &Route) -> Answer<Option<i64>> {
+    let map = route.map.to_string();
+    let known = transaction
+        .prepare_cached(r#"SELECT 1 FROM "__ShardManagement.ShardMapsLocal" WHERE "ShardMapId" = ?1"#)?
+        .exists([&map])?;
+    if !known {
+        return Err(Refusal::ShardMapDoesNotExist.into());
+    }
+    match &route.target {
+        RouteTarget::Mapping { mapping, .. } => {
+            let mut statement = transaction.prepare_cached(
+                r#"SELECT "Status" FROM "__ShardManagement.ShardMappingsLocal"
+                   WHERE "ShardMapId" = ?1 AND "MappingId" = ?2"#,
+            )?;
+            let mut rows = statement.query([map, mapping.to_string()])?;
+            let row = rows.next()?.ok_or(Refusal::MappingDoesNotExist)?;
+            if mapping_status(row, 0)? != MappingStatus::Online {
+                return Err(Refusal::MappingIsOffline.into());
+            }
+        }
+        RouteTarget::Shard { shard, version } => {
+            let mut statement = transaction.prepare_cached(
+                r#"SELECT "Version" FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+            )?;
+            let mut rows = statement.query([map, shard.to_string()])?;
+            let row = rows.next()?.ok_or(Refusal::ShardDoesNotExist)?;
+            if guid::<ShardVersion>(row, 0)? != *version {
+                return Err(Refusal::ShardVersionMismatch.into());
+            }
+        }
+    }
+    Ok(SessionKey::newest_ending(transaction)?)
+}
+
+fn local_shards(transaction: &Transaction<'_>) -> Answer<Vec<(ShardMapInfo, Shard)>> {
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT m."ShardMapId", m."Name", m."MapType", m."KeyType", s."ShardId", s."Version", s."ShardMapId",
+                  s."Protocol", s."ServerName", s."Port", s."DatabaseName", s."Status"
+           FROM "__ShardManagement.ShardsLocal" AS s
+           JOIN "__ShardManagement.ShardMapsLocal" AS m ON m."ShardMapId" = s."ShardMapId""#,
+    )?;
+    let mut rows = statement.query([])?;
+    let mut shards = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        let name = ShardMapName::new(&name)
+            .map_err(|error| Error::damaged(format!("column Name of ShardMapsLocal holds no name: {error}")))?;
+        shards.push((ShardMapInfo::new(guid(row, 0)?, name, kind(row, 2)?, key_type(row, 3)?), shard(row, 4)?));
+    }
+    Ok(shards)
+}
+
+fn local_mappings(transaction: &Transaction<'_>, map: ShardMapId) -> Answer<Vec<MappingRecord>> {
+    let shards: Vec<_> = local_shards(transaction)?.into_iter().filter(|(info, _)| info.id() == map).collect();
+    let Some((info, _)) = shards.first().cloned() else { return Err(Refusal::ShardMapDoesNotExist.into()) };
+    let shards: HashMap<ShardId, Arc<Shard>> =
+        shards.into_iter().map(|(_, shard)| (shard.id(), Arc::new(shard))).collect();
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "MappingId", "ShardId", "MinValue", "MaxValue", "Status" FROM "__ShardManagement.ShardMappingsLocal"
+           WHERE "ShardMapId" = ?1 ORDER BY "MinValue""#,
+    )?;
+    let mut rows = statement.query([map.to_string()])?;
+    let mut mappings = Vec::new();
+    while let Some(row) = rows.next()? {
+        let shard = shards
+            .get(&guid(row, 1)?)
+            .ok_or_else(|| Error::damaged("ShardMappingsLocal names a shard that ShardsLocal does not hold"))?;
+        mappings.push(MappingRecord {
+            id: guid(row, 0)?,
+            map,
+            shard: Arc::clone(shard),
+            low: opaque_key(row, 2, info.key_type())?,
+            high: match info.kind() {
+                ShardMapKind::List => None,
+                ShardMapKind::Range => key(row, 3, info.key_type())?,
+            },
+            status: mapping_status(row, 4)?,
+            lock_owner: LockToken::NONE,
+        });
+    }
+    Ok(mappings)
+}
+
+/// Works on a shard's store under the lock of an operation, which the session of the global store holds.
+#[derive(Debug)]
+pub struct SqliteLocalSession {
+    backend: Sqlite,
+    database: Database,
+    lock: OperationLock,
+    /// Sessions that were ended before the change, so that they would not hold it up.
+    ended: usize,
+}
+
+impl SqliteLocalSession {
+    /// A request that keeps the lock even if it is abandoned.
+    async fn locked<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let lock = self.lock.clone();
+        let request = move |connection: &mut Connection| {
+            let _held = lock;
+            request(connection)
+        };
+        self.database.run(request).await
+    }
+}
+
+impl LocalSession for SqliteLocalSession {
+    async fn change_shard(&mut self, change: &LocalShardChange) -> Result<()> {
+        let change = change.clone();
+        if change.action == ShardAction::Add && !change.undoing {
+            let lock = self.lock.clone();
+            let request = move |connection: &mut Connection| {
+                let _held = lock;
+                install(connection)?;
+                change_shard(connection, &change)
+            };
+            return self.database.create(request).await;
+        }
+        if change.undoing && !self.database.exists().await? {
+            return Ok(());
+        }
+        self.locked(move |connection| change_shard(connection, &change)).await
+    }
+
+    async fn change_mappings(&mut self, change: &LocalMappingChange) -> Result<()> {
+        if let Some(ending) = &change.ending
+            && ending.policy == SessionPolicy::EndNow
+        {
+            // A session that writes would hold up the change, so they end before it. Those that open in between find
+            // the ending that is written with the change.
+            self.ended += self.backend.sessions().end(self.database.name(), ending.map, &ending.keys);
+        }
+        let change = change.clone();
+        self.locked(move |connection| STORE.write(connection, |transaction| change_mappings(transaction, &change)))
+            .await
+    }
+
+    async fn end_sessions(&mut self, ending: &SessionEnding) -> Result<SessionsEnded> {
+        let sessions = self.backend.sessions();
+        match ending.policy {
+            SessionPolicy::Leave => return Ok(SessionsEnded::default()),
+            SessionPolicy::EndNow => {}
+            SessionPolicy::Drain(patience) => {
+                sessions.drained(self.database.name(), ending.map, &ending.keys, patience).await;
+                let ending = ending.clone();
+                let record = move |transaction: &Transaction<'_>| {
+                    Ok(record_ending(transaction, ending.map, ending.kind, &ending.keys)?)
+                };
+                self.locked(move |connection| STORE.write(connection, record)).await?;
+            }
+        }
+        Ok(SessionsEnded::new(self.ended + sessions.end(self.database.name(), ending.map, &ending.keys)))
+    }
+}
+
+/// Installs the store where there is none.
+fn install(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
+    if STORE.version(&transaction)?.is_none() {
+        STORE.install(&transaction)?;
+    }
+    transaction.commit().map_err(commit_fault)
+}
+
+fn change_shard(connection: &mut Connection, change: &LocalShardChange) -> Result<()> {
+    if change.undoing && STORE.version(connection)?.is_none() {
+        return Ok(());
+    }
+    STORE.write(connection, |transaction| match change.action {
+        ShardAction::Add => add_shard(transaction, change),
+        ShardAction::Remove => remove_shard(transaction, change),
+        ShardAction::Update => update_shard(transaction, change),
+    })
+}
+
+fn add_shard(transaction: &Transaction<'_>, change: &LocalShardChange) -> Answer<()> {
+    let (map, shard) = (&change.map, &change.shard);
+    let _ = transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.ShardMapsLocal" ("ShardMapId", "Name", "MapType", "KeyType", "LastOperationId")
+               VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING"#,
+        )?
+        .execute(params![
+            map.id().to_string(),
+            map.name(),
+            map.kind() as i64,
+            map.key_type() as i64,
+            change.operation.to_string()
+        ])?;
+    let location = shard.location();
+    let added = transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.ShardsLocal" ("ShardId", "Version", "ShardMapId", "Protocol", "ServerName",
+                   "Port", "DatabaseName", "Status", "LastOperationId")
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING"#,
+        )?
+        .execute(params![
+            shard.id().to_string(),
+            shard.version().to_string(),
+            map.id().to_string(),
+            location.protocol() as i64,
+            location.server(),
+            location.port().unwrap_or(0),
+            location.database(),
+            shard.status() as i64,
+            change.operation.to_string()
+        ])?;
+    if added == 0 && !change.undoing {
+        let ours = transaction
+            .prepare_cached(r#"SELECT 1 FROM "__ShardManagement.ShardsLocal" WHERE "ShardId" = ?1"#)?
+            .exists([shard.id().to_string()])?;
+        if !ours {
+            return Err(Refusal::ShardLocationExists
+                .into_error()
+                .with_message("the database still holds the rows of an earlier shard of this map at this location")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+fn remove_shard(transaction: &Transaction<'_>, change: &LocalShardChange) -> Answer<()> {
+    let map = change.map.id().to_string();
+    let _ = transaction
+        .prepare_cached(r#"DELETE FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#)?
+        .execute([&map, &change.shard.id().to_string()])?;
+    let _ = transaction
+        .prepare_cached(
+            r#"DELETE FROM "__ShardManagement.ShardMapsLocal" WHERE "ShardMapId" = ?1
+                 AND NOT EXISTS (SELECT 1 FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1)"#,
+        )?
+        .execute([&map])?;
+    Ok(())
+}
+
+fn update_shard(transaction: &Transaction<'_>, change: &LocalShardChange) -> Answer<()> {
+    let (shard, location) = (&change.shard, change.shard.location());
+    let updated = transaction
+        .prepare_cached(
+            r#"UPDATE "__ShardManagement.ShardsLocal"
+               SET "Version" = ?3, "Status" = ?4, "Protocol" = ?5, "ServerName" = ?6, "Port" = ?7, "DatabaseName" = ?8,
+                   "LastOperationId" = ?9
+               WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        )?
+        .execute(params![
+            change.map.id().to_string(),
+            shard.id().to_string(),
+            shard.version().to_string(),
+            shard.status() as i64,
+            location.protocol() as i64,
+            location.server(),
+            location.port().unwrap_or(0),
+            location.database(),
+            change.operation.to_string()
+        ])?;
+    if updated == 0 && !change.undoing { Err(Refusal::ShardDoesNotExist.into()) } else { Ok(()) }
+}
+
+fn change_mappings(transaction: &Transaction<'_>, change: &LocalMappingChange) -> Answer<()> {
+    let (map, shard) = (change.map.to_string(), change.shard.id().to_string());
+    let (version, operation) = (change.shard.version().to_string(), change.operation.to_string());
+    let done = transaction
+        .prepare_cached(
+            r#"SELECT 1 FROM "__ShardManagement.ShardsLocal"
+               WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "Version" = ?3 AND "LastOperationId" = ?4"#,
+        )?
+        .exists([&map, &shard, &version, &operation])?;
+    if done {
+        return Ok(());
+    }
+    let known = transaction
+        .prepare_cached(
+            r#"UPDATE "__ShardManagement.ShardsLocal" SET "Version" = ?3, "LastOperationId" = ?4
+               WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        )?
+        .execute([&map, &shard, &version, &operation])?;
+    if known == 0 {
+        if change.undoing {
+            return Ok(());
+        }
+        return Err(Refusal::ShardDoesNotExist
+            .into_error()
+            .with_message("the local store does not know the shard: it is not that of the global store any more")
+            .into());
+    }
+    for step in &change.steps {
+        match step {
+            LocalStep::Remove(mapping) => {
+                let _ = transaction
+                    .prepare_cached(
+                        r#"DELETE FROM "__ShardManagement.ShardMappingsLocal"
+                           WHERE "ShardMapId" = ?1 AND "MappingId" = ?2"#,
+                    )?
+                    .execute([&map, &mapping.to_string()])?;
+            }
+            LocalStep::Add(mapping) => {
+                let sql = if change.undoing { ADD_MAPPING_IF_MISSING } else { ADD_MAPPING };
+                let _ = transaction.prepare_cached(sql)?.execute(params![
+                    mapping.id.to_string(),
+                    shard,
+                    map,
+                    mapping.low.as_bytes(),
+                    mapping.high.as_ref().map(EncodedKey::as_bytes),
+                    mapping.status as i64,
+                    operation
+                ])?;
+            }
+        }
+    }
+    if let Some(ending) = &change.ending
+        && ending.policy == SessionPolicy::EndNow
+    {
+        record_ending(transaction, ending.map, ending.kind, &ending.keys)?;
+    }
+    Ok(())
+}
+
+const ADD_MAPPING: &str = r#"INSERT INTO "__ShardManagement.ShardMappingsLocal"
+    ("MappingId", "ShardId", "ShardMapId", "MinValue", "MaxValue", "Status", "LastOperationId")
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#;
+const ADD_MAPPING_IF_MISSING: &str = r#"INSERT OR IGNORE INTO "__ShardManagement.ShardMappingsLocal"
+    ("MappingId", "ShardId", "ShardMapId", "MinValue", "MaxValue", "Status", "LastOperationId")
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#;

@@ -1,0 +1,66 @@
+//! Ids: each a GUID, and each a type of its own so that one cannot stand for another.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new random id.
+            #[must_use]
+            pub fn random() -> Self {
+                Self(Uuid::new_v4())
+            }
+
+            /// The id as a GUID.
+            #[must_use]
+            pub const fn as_uuid(&self) -> &Uuid {
+                &self.0
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// Names a shard map for its whole life; a map created again under an old name has a new id.
+    ShardMapId
+}
+id! {
+    /// Names a shard within one shard map; the same database in two maps has two ids.
+    ShardId
+}
+id! {
+    /// Changes with every change of a shard and with every operation on one of its mappings.
+    ShardVersion
+}
+id! {
+    /// Names one state of a mapping: an update, split or merge gives new ids, locking does not.
+    MappingId
+}
+id! {
+    /// Names an operation; also the name of the lock that keeps two clients off it.
+    OperationId
+}

@@ -1,0 +1,288 @@
+//! Mappings: which shard holds a key or a range of keys.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::{LockToken, MappingId, MappingStatus, Shard, ShardMapId, ShardMapKind};
+use crate::key::{EncodedKey, EncodedRange, KeyRange, ShardKey};
+
+/// A mapping as the stores hold it, without the type of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingRecord {
+    /// The id of this state of the mapping.
+    pub id: MappingId,
+    /// The map that it belongs to.
+    pub map: ShardMapId,
+    /// The shard that its keys are on.
+    pub shard: Arc<Shard>,
+    /// The key of a point mapping, the low bound of a range mapping.
+    pub low: EncodedKey,
+    /// The high bound of a range mapping; `None` is +infinity, and is what point mappings have.
+    pub high: Option<EncodedKey>,
+    /// Whether its keys are served.
+    pub status: MappingStatus,
+    /// The owner of its lock when it was read. Local stores do not know it and say [`LockToken::NONE`].
+    pub lock_owner: LockToken,
+}
+
+impl MappingRecord {
+    /// The range of a range mapping.
+    #[must_use]
+    pub fn range(&self) -> EncodedRange {
+        EncodedRange { low: self.low.clone(), high: self.high.clone() }
+    }
+}
+
+/// What point and range mappings have in common. Sealed.
+pub trait Mapping: sealed::Sealed + Clone + fmt::Debug + fmt::Display + Send + Sync + 'static {
+    /// The type of the keys.
+    type Key: ShardKey;
+
+    /// The kind of map that holds these.
+    const KIND: ShardMapKind;
+
+    /// The id of this state of the mapping.
+    fn id(&self) -> MappingId {
+        self.record().id
+    }
+
+    /// Whether the keys are served.
+    fn status(&self) -> MappingStatus {
+        self.record().status
+    }
+
+    /// The shard that the keys are on.
+    fn shard(&self) -> &Shard {
+        &self.record().shard
+    }
+
+    /// The record behind the handle.
+    #[doc(hidden)]
+    fn record(&self) -> &Arc<MappingRecord>;
+
+    /// The token that operations through this handle present.
+    #[doc(hidden)]
+    fn presented(&self) -> LockToken;
+
+    /// A handle of a record.
+    #[doc(hidden)]
+    fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed: users call the trait's methods and cannot implement it")]
+    pub trait Sealed {}
+}
+
+/// Which shard a key of a list map is on. An immutable value; every change returns a new one and makes this one stale.
+///
+/// Cloning costs a reference count. Two values are equal if their ids are.
+pub struct PointMapping<K> {
+    record: Arc<MappingRecord>,
+    presented: LockToken,
+    key: PhantomData<fn() -> K>,
+}
+
+/// Which shard a range of keys is on. An immutable value; every change returns a new one and makes this one stale.
+///
+/// Cloning costs a reference count. Two values are equal if their ids are.
+pub struct RangeMapping<K> {
+    record: Arc<MappingRecord>,
+    presented: LockToken,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<K: ShardKey> PointMapping<K> {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> K {
+        K::decode(&self.record.low)
+    }
+
+    /// The id of this state of the mapping.
+    #[must_use]
+    pub fn id(&self) -> MappingId {
+        self.record.id
+    }
+
+    /// Whether the key is served.
+    #[must_use]
+    pub fn status(&self) -> MappingStatus {
+        self.record.status
+    }
+
+    /// The shard that the key is on.
+    #[must_use]
+    pub fn shard(&self) -> &Shard {
+        &self.record.shard
+    }
+
+    /// The same mapping, changed from now on in the name of the lock's owner. Needed for as long as it is locked.
+    #[must_use]
+    pub fn holding(mut self, token: LockToken) -> Self {
+        self.presented = token;
+        self
+    }
+}
+
+impl<K: ShardKey> RangeMapping<K> {
+    /// The range.
+    #[must_use]
+    pub fn range(&self) -> KeyRange<K> {
+        KeyRange::decode(&self.record.range())
+    }
+
+    /// The id of this state of the mapping.
+    #[must_use]
+    pub fn id(&self) -> MappingId {
+        self.record.id
+    }
+
+    /// Whether the keys are served.
+    #[must_use]
+    pub fn status(&self) -> MappingStatus {
+        self.record.status
+    }
+
+    /// The shard that the keys are on.
+    #[must_use]
+    pub fn shard(&self) -> &Shard {
+        &self.record.shard
+    }
+
+    /// The same mapping, changed from now on in the name of the lock's owner. Needed for as long as it is locked.
+    #[must_use]
+    pub fn holding(mut self, token: LockToken) -> Self {
+        self.presented = token;
+        self
+    }
+}
+
+impl<K: ShardKey> sealed::Sealed for PointMapping<K> {}
+impl<K: ShardKey> Mapping for PointMapping<K> {
+    type Key = K;
+    const KIND: ShardMapKind = ShardMapKind::List;
+
+    fn record(&self) -> &Arc<MappingRecord> {
+        &self.record
+    }
+
+    fn presented(&self) -> LockToken {
+        self.presented
+    }
+
+    fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self {
+        Self { record, presented, key: PhantomData }
+    }
+}
+
+impl<K: ShardKey> sealed::Sealed for RangeMapping<K> {}
+impl<K: ShardKey> Mapping for RangeMapping<K> {
+    type Key = K;
+    const KIND: ShardMapKind = ShardMapKind::Range;
+
+    fn record(&self) -> &Arc<MappingRecord> {
+        &self.record
+    }
+
+    fn presented(&self) -> LockToken {
+        self.presented
+    }
+
+    fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self {
+        Self { record, presented, key: PhantomData }
+    }
+}
+
+impl<K> Clone for PointMapping<K> {
+    fn clone(&self) -> Self {
+        Self { record: Arc::clone(&self.record), presented: self.presented, key: PhantomData }
+    }
+}
+
+impl<K> Clone for RangeMapping<K> {
+    fn clone(&self) -> Self {
+        Self { record: Arc::clone(&self.record), presented: self.presented, key: PhantomData }
+    }
+}
+
+impl<K> PartialEq for PointMapping<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.record.id == other.record.id
+    }
+}
+
+impl<K> PartialEq for RangeMapping<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.record.id == other.record.id
+    }
+}
+
+impl<K> Eq for PointMapping<K> {}
+impl<K> Eq for RangeMapping<K> {}
+
+impl<K: ShardKey> fmt::Display for PointMapping<K> {
+    /// `P[id:key]`, as in the reference library.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "P[{}:", self.record.id)?;
+        self.key().write(f)?;
+        f.write_str("]")
+    }
+}
+
+impl<K: ShardKey> fmt::Display for RangeMapping<K> {
+    /// `R[id:[low:high)]`, as in the reference library.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "R[{}:{}]", self.record.id, self.range())
+    }
+}
+
+impl<K> fmt::Debug for PointMapping<K> {
+    /// Without the key, which logs must not hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PointMapping({}, {} on {})", self.record.id, self.record.status, self.record.shard)
+    }
+}
+
+impl<K> fmt::Debug for RangeMapping<K> {
+    /// Without the keys, which logs must not hold.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RangeMapping({}, {} on {})", self.record.id, self.record.status, self.record.shard)
+    }
+}
+
+/// Which mappings of a map to list: all, or those on a shard, or those in a range of keys, or both.
+///
+/// ```
+/// use shardlet::MappingFilter;
+/// let in_range = MappingFilter::<i64>::all().in_range(0..50);
+/// # let _ = in_range;
+/// ```
+#[derive(Clone, Debug)]
+pub struct MappingFilter<K> {
+    pub(crate) range: Option<KeyRange<K>>,
+    pub(crate) shard: Option<Shard>,
+}
+
+impl<K: ShardKey> MappingFilter<K> {
+    /// Every mapping.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { range: None, shard: None }
+    }
+
+    /// Only those that have a key in common with the range.
+    #[must_use]
+    pub fn in_range(mut self, range: impl Into<KeyRange<K>>) -> Self {
+        self.range = Some(range.into());
+        self
+    }
+
+    /// Only those on the shard. Its version does not matter.
+    #[must_use]
+    pub fn on_shard(mut self, shard: &Shard) -> Self {
+        self.shard = Some(shard.clone());
+        self
+    }
+}

@@ -1,0 +1,29 @@
+//! Inert values: what a shard map is made of, without any behaviour of a store.
+//!
+//! Ids, locations, shards, mappings, their states, lock tokens, and the record of a shard map. Handles that do something
+//! (open a connection, change a mapping) live in the facade; rows and documents live with the stores.
+//!
+//! Invariant: nothing here does I/O, and every value can be cloned cheaply and sent between threads.
+
+mod id;
+mod location;
+mod lock_token;
+mod mapping;
+mod name;
+mod sessions;
+mod shard;
+mod shard_map;
+mod status;
+mod version;
+
+pub use id::{MappingId, OperationId, ShardId, ShardMapId, ShardVersion};
+pub use location::{Place, Protocol, ShardLocation};
+pub use lock_token::LockToken;
+pub use mapping::{Mapping, MappingFilter, MappingRecord, PointMapping, RangeMapping};
+pub use name::ShardMapName;
+pub(crate) use name::folded;
+pub use sessions::{SessionPolicy, SessionsEnded};
+pub use shard::Shard;
+pub use shard_map::{ShardMapInfo, ShardMapKind};
+pub use status::{MappingStatus, ShardStatus};
+pub use version::StoreVersion;

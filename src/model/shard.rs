@@ -1,0 +1,81 @@
+//! A shard of a shard map.
+
+use std::fmt;
+
+use super::{ShardId, ShardLocation, ShardMapId, ShardStatus, ShardVersion};
+
+/// A database that is registered in a shard map, as it was when it was read.
+///
+/// An immutable value. Every change of the shard and every operation on one of its mappings gives the shard a new version,
+/// so that deleting or updating it through an older value is refused as stale. Two values are equal if id and version are.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) version: ShardVersion,
+    pub(crate) map: ShardMapId,
+    pub(crate) location: ShardLocation,
+    pub(crate) status: ShardStatus,
+}
+
+impl Shard {
+    /// A shard as a store holds it. For backends; applications get theirs from a shard map.
+    #[must_use]
+    pub fn new(
+        id: ShardId,
+        version: ShardVersion,
+        map: ShardMapId,
+        location: ShardLocation,
+        status: ShardStatus,
+    ) -> Self {
+        Self { id, version, map, location, status }
+    }
+
+    /// The id of the shard in its map.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The version that this value was read at.
+    #[must_use]
+    pub fn version(&self) -> ShardVersion {
+        self.version
+    }
+
+    /// The map that the shard belongs to.
+    #[must_use]
+    pub fn shard_map_id(&self) -> ShardMapId {
+        self.map
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn location(&self) -> &ShardLocation {
+        &self.location
+    }
+
+    /// Its mark.
+    #[must_use]
+    pub fn status(&self) -> ShardStatus {
+        self.status
+    }
+
+    /// The same shard at another version.
+    pub(crate) fn at_version(&self, version: ShardVersion) -> Self {
+        Self { version, ..self.clone() }
+    }
+}
+
+impl PartialEq for Shard {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.version) == (other.id, other.version)
+    }
+}
+
+impl Eq for Shard {}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.location)
+    }
+}

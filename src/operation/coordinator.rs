@@ -1,0 +1,254 @@
+//! Doing an operation, and undoing one that was left unfinished.
+//!
+//! Do: lock, begin on the global store, source, target, sessions, end on the global store; each step in a transaction of
+//! its own. A failure is undone from the furthest step that may have happened. A client that dies leaves the log row
+//! and the stamps; whoever meets a stamped row undoes the operation in the same way.
+//!
+//! Invariants: nothing is sent to a store except under the lock of the operation; dropping the future at any await leaves
+//! either the old state, the new state, or an operation that the next client undoes. What cannot be undone now is left for
+//! later with everything it takes, never forgotten.
+
+use std::time::Instant;
+
+use super::local::{self, LocalChange};
+use super::log_record::LogRecord;
+use super::{Changed, Request, RetryPolicy, Stores};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::gsm::{Begin, Direction, GlobalSession, LogEntry};
+use crate::lsm::LocalSession;
+use crate::model::{OperationId, SessionsEnded};
+use crate::telemetry;
+
+/// From where an undo starts, as the log row notes it. Smaller is more; the numbers are the reference library's states.
+mod undo_start {
+    /// Everything: nothing is known of how far the operation came.
+    pub(super) const ALL: i32 = 100;
+    /// The target's store, the source's and the global one.
+    pub(super) const TARGET: i32 = 107;
+    /// The source's store and the global one.
+    pub(super) const SOURCE: i32 = 110;
+    /// The global store only.
+    pub(super) const GLOBAL: i32 = 113;
+}
+
+/// Does operations on the stores of a backend.
+pub(crate) struct Coordinator<'s, B> {
+    stores: &'s B,
+    retry: &'s RetryPolicy,
+}
+
+/// How a try ended that met no error.
+enum Attempt {
+    Done(SessionsEnded),
+    Pending(Box<LogEntry>),
+}
+
+/// What an undo found.
+#[derive(PartialEq, Eq)]
+enum Undone {
+    /// The operation, and it is undone now.
+    Yes,
+    /// No such operation: it was finished, or undone by another client.
+    NothingPending,
+}
+
+impl<'s, B: Stores> Coordinator<'s, B> {
+    pub(crate) fn new(stores: &'s B, retry: &'s RetryPolicy) -> Self {
+        Self { stores, retry }
+    }
+
+    /// Does an operation and says what changed.
+    pub(crate) async fn run(&self, request: &Request) -> Result<Changed> {
+        let outcome = self.run_to_end(request).await;
+        let name = request.operation.code.name();
+        telemetry::operation(name, outcome.as_ref().err().map(Error::kind));
+        match outcome {
+            Ok(ended) => {
+                tracing::debug!(operation = name, id = %request.operation.id, "done");
+                Ok(request.changed(ended))
+            }
+            Err(error) => {
+                tracing::debug!(operation = name, id = %request.operation.id, kind = ?error.kind(), "failed");
+                Err(request.blame(error))
+            }
+        }
+    }
+
+    async fn run_to_end(&self, request: &Request) -> Result<SessionsEnded> {
+        let id = request.operation.id;
+        let data = LogRecord::write(&request.operation);
+        let mut undone = 0;
+        let mut tries = Tries::new(self.retry, id);
+        // From where an undo would have to start, over all tries; nothing has happened before the first begin.
+        let mut reached = None;
+        loop {
+            let error = match self.attempt(request, &data, &mut reached).await {
+                Ok(Attempt::Done(ended)) => return Ok(ended),
+                Ok(Attempt::Pending(entry)) if undone < self.retry.undone_operations => {
+                    undone += 1;
+                    self.undo_pending(&entry).await?;
+                    continue;
+                }
+                Ok(Attempt::Pending(entry)) => {
+                    return Err(pending(entry.id, format!("after {undone} others had been undone")));
+                }
+                Err(error) => error,
+            };
+            match tries.after(error).await {
+                Ok(()) => {}
+                Err(error) => return Err(self.give_up(request, error, reached).await),
+            }
+        }
+    }
+
+    /// Undoes our own operation after a failure. What cannot be undone now, the next client undoes.
+    async fn give_up(&self, request: &Request, error: Error, reached: Option<i32>) -> Error {
+        let Some(start) = reached else { return error };
+        let entry = LogEntry {
+            id: request.operation.id,
+            code: request.operation.code as i32,
+            data: LogRecord::write(&request.operation),
+            undo_start: start,
+            version_removes: None,
+            version_adds: None,
+        };
+        match self.undo(&entry).await {
+            Ok(Undone::NothingPending) if start <= undo_start::TARGET => {
+                // The end step failed, and yet its log row is gone: it happened after all, or somebody undid it.
+                let message = "the last step failed and the operation is not pending any more: it was completed, or \
+                               undone by another client";
+                Error::new(ErrorKind::OutcomeUnknown, ErrorCode::CommitInDoubt, message).with_source(error)
+            }
+            Ok(_) if error.kind() == ErrorKind::OutcomeUnknown => {
+                let message = "a commit failed; the operation was undone";
+                Error::new(ErrorKind::Transient, ErrorCode::StorageOperationFailure, message).with_source(error)
+            }
+            Ok(_) => error,
+            Err(undo) => {
+                tracing::warn!(id = %request.operation.id, %undo, "left pending for the next client");
+                error
+            }
+        }
+    }
+
+    /// One try. `reached` tells from where an undo would have to start, and is right at every moment.
+    async fn attempt(&self, request: &Request, data: &str, reached: &mut Option<i32>) -> Result<Attempt> {
+        let operation = &request.operation;
+        let (source_change, target_change) = request.local_changes();
+        let mut global = self.stores.lock_operation(operation.id).await?;
+        let mut source = self.stores.lock_operation_at(source_change.location(), operation.id).await?;
+        let mut target = match &target_change {
+            Some(change) => Some((self.stores.lock_operation_at(change.location(), operation.id).await?, change)),
+            None => None,
+        };
+
+        let begun = note(reached, undo_start::GLOBAL, global.begin(operation, data).await)?;
+        if let Begin::Pending(entry) = begun {
+            // Nothing of ours is in the store: a try of ours that had begun would have been recognised.
+            *reached = None;
+            return Ok(Attempt::Pending(entry));
+        }
+        note(reached, undo_start::SOURCE, source_change.apply(&mut source).await)?;
+        if let Some((session, change)) = &mut target {
+            note(reached, undo_start::TARGET, change.apply(session).await)?;
+        }
+        *reached = Some(undo_start::TARGET);
+        let ended = match source_change.ending() {
+            Some(ending) => source.end_sessions(ending).await?,
+            None => SessionsEnded::default(),
+        };
+        global.end(operation, Direction::Do).await?;
+        Ok(Attempt::Done(ended))
+    }
+
+    /// Undoes an operation that another client left, or fails with kind `PendingOperation`.
+    pub(crate) async fn undo_pending(&self, entry: &LogEntry) -> Result<()> {
+        let id = entry.id;
+        tracing::info!(%id, code = entry.code, "undoing an operation that another client left unfinished");
+        let undone = self.undo(entry).await;
+        telemetry::undo(undone.is_ok());
+        match undone {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::TimedOut => Err(error),
+            Err(error) => Err(pending(id, format!("and could not be undone: {error}")).with_source(error)),
+        }
+    }
+
+    async fn undo(&self, entry: &LogEntry) -> Result<Undone> {
+        let mut tries = Tries::new(self.retry, entry.id);
+        loop {
+            match self.attempt_undo(entry).await {
+                Ok(undone) => return Ok(undone),
+                Err(error) => tries.after(error).await?,
+            }
+        }
+    }
+
+    async fn attempt_undo(&self, entry: &LogEntry) -> Result<Undone> {
+        let mut global = self.stores.lock_operation(entry.id).await?;
+        let Some(entry) = global.find_operation(entry.id, entry.undo_start.max(undo_start::ALL)).await? else {
+            return Ok(Undone::NothingPending);
+        };
+        let operation = LogRecord::read(&entry)?;
+        let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
+        if entry.undo_start <= undo_start::TARGET {
+            self.apply_at(operation.id, target).await?;
+        }
+        if entry.undo_start <= undo_start::SOURCE {
+            self.apply_at(operation.id, source).await?;
+        }
+        global.end(&operation, Direction::Undo).await?;
+        Ok(Undone::Yes)
+    }
+
+    async fn apply_at(&self, id: OperationId, change: Option<LocalChange>) -> Result<()> {
+        let Some(change) = change else { return Ok(()) };
+        let mut session = self.stores.lock_operation_at(change.location(), id).await?;
+        change.apply(&mut session).await
+    }
+}
+
+/// Notes that a step has happened, or may have: a call that fails has changed nothing unless it says that it does not know.
+fn note<T>(reached: &mut Option<i32>, start: i32, result: Result<T>) -> Result<T> {
+    let happened = match &result {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::OutcomeUnknown,
+    };
+    if happened {
+        *reached = Some(reached.map_or(start, |before| before.min(start)));
+    }
+    result
+}
+
+fn pending(id: OperationId, why: String) -> Error {
+    let message = format!("operation {id} of another client is unfinished, {why}");
+    Error::new(ErrorKind::PendingOperation, ErrorCode::OperationPending, message)
+}
+
+/// Counts tries and waits between them.
+struct Tries<'r> {
+    retry: &'r RetryPolicy,
+    id: OperationId,
+    failed: u32,
+    begun: Instant,
+}
+
+impl<'r> Tries<'r> {
+    fn new(retry: &'r RetryPolicy, id: OperationId) -> Self {
+        Self { retry, id, failed: 0, begun: Instant::now() }
+    }
+
+    /// Waits for the next try, or gives the error back if there is none.
+    async fn after(&mut self, error: Error) -> Result<()> {
+        self.failed += 1;
+        if error.kind() != ErrorKind::Transient {
+            return Err(error);
+        }
+        if self.failed >= self.retry.attempts {
+            let message = format!("gave up after {} tries in {:?}: {error}", self.failed, self.begun.elapsed());
+            return Err(Error::new(error.kind(), error.code(), message).with_source(error));
+        }
+        tokio::time::sleep(self.retry.pause(self.failed, self.id)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! What an operation asks of the shards' own stores, forwards and backwards.
+//!
+//! Invariant: both follow from the request in the log row and the shard versions noted beside it, so that what one client
+//! began another can undo.
+
+use crate::gsm::{GlobalOperation, MappingStep, OperationCode, OperationSteps, ShardStep};
+use crate::key::EncodedRange;
+use crate::lsm::{LocalMappingChange, LocalSession, LocalShardChange, LocalStep, SessionEnding, ShardAction};
+use crate::model::{MappingRecord, SessionPolicy, Shard, ShardLocation, ShardVersion};
+
+/// A request to the store of one shard.
+#[derive(Clone, Debug)]
+pub(super) enum LocalChange {
+    /// To its own rows.
+    Shard(LocalShardChange),
+    /// To its mappings.
+    Mappings(LocalMappingChange),
+}
+
+impl LocalChange {
+    /// The shard's place.
+    pub(super) fn location(&self) -> &ShardLocation {
+        match self {
+            Self::Shard(change) => change.shard.location(),
+            Self::Mappings(change) => change.shard.location(),
+        }
+    }
+
+    /// Whose sessions end with it.
+    pub(super) fn ending(&self) -> Option<&SessionEnding> {
+        match self {
+            Self::Shard(_) => None,
+            Self::Mappings(change) => change.ending.as_ref(),
+        }
+    }
+
+    /// Sends it.
+    pub(super) async fn apply<S: LocalSession>(&self, session: &mut S) -> crate::Result<()> {
+        match self {
+            Self::Shard(change) => session.change_shard(change).await,
+            Self::Mappings(change) => session.change_mappings(change).await,
+        }
+    }
+}
+
+/// Towards the new state: the source, and the target if mappings go to another shard.
+pub(super) fn forward(operation: &GlobalOperation, policy: SessionPolicy) -> (LocalChange, Option<LocalChange>) {
+    match &operation.steps {
+        OperationSteps::Shard(step) => {
+            let (shard, action) = match step {
+                ShardStep::Remove(shard) => (shard, ShardAction::Remove),
+                ShardStep::Add(shard) if operation.code == OperationCode::AttachShard => (shard, ShardAction::Update),
+                ShardStep::Add(shard) => (shard, ShardAction::Add),
+                ShardStep::Update(_, shard) => (shard, ShardAction::Update),
+            };
+            (shard_change(operation, shard, action, false), None)
+        }
+        OperationSteps::Mappings { removes, adds, steps, .. } => {
+            let ending = operation.code.takes_offline().then(|| ending(operation, steps, policy)).flatten();
+            let (removing, adding) = split(steps, |step| match step {
+                MappingStep::Remove { mapping, .. } => (vec![remove(mapping)], vec![]),
+                MappingStep::Update { old, new, .. } => (vec![remove(old)], vec![add(new)]),
+                MappingStep::Add { mapping, .. } => (vec![], vec![add(mapping)]),
+            });
+            let change = |shard: &Shard, steps, ending| mapping_change(operation, shard.clone(), steps, false, ending);
+            if removes.id() == adds.id() {
+                (change(adds, [removing, adding].concat(), ending), None)
+            } else {
+                (change(removes, removing, ending), Some(change(adds, adding, None)))
+            }
+        }
+    }
+}
+
+/// Back to the old state. An attached shard has nothing to undo in its own store.
+pub(super) fn backward(
+    operation: &GlobalOperation,
+    version_removes: Option<ShardVersion>,
+    version_adds: Option<ShardVersion>,
+) -> (Option<LocalChange>, Option<LocalChange>) {
+    match &operation.steps {
+        OperationSteps::Shard(step) => {
+            let (shard, action) = match step {
+                ShardStep::Add(_) if operation.code == OperationCode::AttachShard => return (None, None),
+                ShardStep::Add(shard) => (shard, ShardAction::Remove),
+                ShardStep::Remove(shard) => (shard, ShardAction::Add),
+                ShardStep::Update(shard, _) => (shard, ShardAction::Update),
+            };
+            (Some(shard_change(operation, shard, action, true)), None)
+        }
+        OperationSteps::Mappings { removes, adds, steps, .. } => {
+            let (restoring, removing) = split(steps, |step| match step {
+                MappingStep::Remove { mapping, .. } => (vec![add(mapping)], vec![]),
+                MappingStep::Update { old, new, .. } => (vec![add(old)], vec![remove(new)]),
+                MappingStep::Add { mapping, .. } => (vec![], vec![remove(mapping)]),
+            });
+            // A version that was not noted must not be that of the operation, or its undo would seem done already.
+            let at = |shard: &Shard, version: Option<ShardVersion>| {
+                shard.at_version(version.unwrap_or_else(ShardVersion::random))
+            };
+            let change = |shard, steps| mapping_change(operation, shard, steps, true, None);
+            if removes.id() == adds.id() {
+                // What was added goes first: it may have the low bound of what is put back.
+                (Some(change(at(adds, version_adds), [removing, restoring].concat())), None)
+            } else {
+                (Some(change(at(removes, version_removes), restoring)), Some(change(at(adds, version_adds), removing)))
+            }
+        }
+    }
+}
+
+fn remove(mapping: &MappingRecord) -> LocalStep {
+    LocalStep::Remove(mapping.id)
+}
+
+fn add(mapping: &MappingRecord) -> LocalStep {
+    LocalStep::Add(mapping.clone())
+}
+
+/// The parts of all steps, gathered by side.
+fn split(
+    steps: &[MappingStep],
+    sides: impl Fn(&MappingStep) -> (Vec<LocalStep>, Vec<LocalStep>),
+) -> (Vec<LocalStep>, Vec<LocalStep>) {
+    let (left, right): (Vec<_>, Vec<_>) = steps.iter().map(sides).unzip();
+    (left.concat(), right.concat())
+}
+
+fn shard_change(operation: &GlobalOperation, shard: &Shard, action: ShardAction, undoing: bool) -> LocalChange {
+    LocalChange::Shard(LocalShardChange {
+        operation: operation.id,
+        map: operation.map.clone(),
+        shard: shard.clone(),
+        action,
+        undoing,
+    })
+}
+
+fn mapping_change(
+    operation: &GlobalOperation,
+    shard: Shard,
+    steps: Vec<LocalStep>,
+    undoing: bool,
+    ending: Option<SessionEnding>,
+) -> LocalChange {
+    LocalChange::Mappings(LocalMappingChange {
+        operation: operation.id,
+        map: operation.map.id(),
+        shard,
+        steps,
+        undoing,
+        ending,
+    })
+}
+
+/// The mapping that an operation takes offline.
+fn ending(operation: &GlobalOperation, steps: &[MappingStep], policy: SessionPolicy) -> Option<SessionEnding> {
+    steps.iter().find_map(|step| match step {
+        MappingStep::Update { old, .. } => Some(SessionEnding {
+            map: operation.map.id(),
+            kind: operation.map.kind(),
+            mapping: old.id,
+            keys: EncodedRange { low: old.low.clone(), high: old.high.clone() },
+            policy,
+        }),
+        MappingStep::Remove { .. } | MappingStep::Add { .. } => None,
+    })
+}

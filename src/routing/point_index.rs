@@ -1,0 +1,63 @@
+//! The index of a list map: from a key to its mapping.
+//!
+//! A concurrent hash map whose readers take no lock. It grows with what is put in and bounds nothing; that is done in
+//! `bounds`.
+//!
+//! Invariant: changes come from one writer at a time, so that a change of many keys needs no transaction.
+
+use papaya::HashMap;
+
+use super::entry::{Entry, Span};
+use super::hasher::{WordHasher, random_hasher};
+use crate::key::Word;
+
+/// Points in memory.
+pub(super) struct PointIndex<W> {
+    map: HashMap<W, Entry, WordHasher>,
+}
+
+impl<W: Word> PointIndex<W> {
+    pub(super) fn new() -> Self {
+        Self { map: HashMap::with_hasher(random_hasher()) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The mapping of the key. Neither locks nor allocates.
+    pub(super) fn get(&self, key: &W) -> Option<Entry> {
+        self.map.pin().get(key).cloned()
+    }
+
+    /// Sets (`Some`) or removes (`None`) the mappings of the keys.
+    pub(super) fn edit(&self, edits: &[(Span<W>, Option<Entry>)]) {
+        let map = self.map.pin();
+        for (span, entry) in edits {
+            let _ = match entry {
+                Some(entry) => map.insert(span.low(), entry.clone()),
+                None => map.remove(&span.low()),
+            };
+        }
+    }
+
+    /// Holds just these from now on. They are in the order of their keys.
+    pub(super) fn replace(&self, points: &[(Span<W>, Entry)]) {
+        let map = self.map.pin();
+        map.reserve(points.len().saturating_sub(map.len()));
+        // New ones first: a key that stays is never absent in between.
+        for (span, entry) in points {
+            let _ = map.insert(span.low(), entry.clone());
+        }
+        if map.len() > points.len() {
+            map.retain(|key, _| points.binary_search_by_key(key, |(span, _)| span.low()).is_ok());
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Vec<(W, Entry)> {
+        let mut all: Vec<_> = self.map.pin().iter().map(|(key, entry)| (*key, entry.clone())).collect();
+        all.sort_by_key(|(key, _)| *key);
+        all
+    }
+}

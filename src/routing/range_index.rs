@@ -1,0 +1,105 @@
+//! The index of a range map: from a key to the range that holds it.
+//!
+//! An immutable `Tree` behind an atomic pointer: a lookup reads the tree that was current when it began, a change puts a
+//! new one in its place. What is in range maps is ordered and does not overlap; who displaces whom is decided in `cache`.
+//!
+//! Invariant: ranges do not overlap, so the only one that can hold a key is the last that starts at or below it.
+//! Invariant: a change of several ranges, such as a split, is seen as a whole or not at all.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::entry::{Entry, Span};
+use super::tree::Tree;
+use crate::key::Word;
+
+/// Ranges in memory.
+pub(super) struct RangeIndex<W: Word> {
+    tree: ArcSwap<Tree<W, Bounded<W>>>,
+}
+
+/// A mapping with the first key above its range; `None` is +infinity.
+#[derive(Clone)]
+struct Bounded<W> {
+    high: Option<W>,
+    entry: Entry,
+}
+
+impl<W: Word> Bounded<W> {
+    fn reaches_above(&self, key: &W) -> bool {
+        self.high.is_none_or(|high| *key < high)
+    }
+}
+
+impl<W: Word> RangeIndex<W> {
+    pub(super) fn new() -> Self {
+        Self { tree: ArcSwap::from_pointee(Tree::new()) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tree.load().len()
+    }
+
+    /// The mapping whose range holds the key. Neither locks nor allocates.
+    pub(super) fn get(&self, key: &W) -> Option<Entry> {
+        let tree = self.tree.load();
+        let (_, range) = tree.at_or_below(key)?;
+        range.reaches_above(key).then(|| range.entry.clone())
+    }
+
+    /// The mapping whose range starts at `low`.
+    pub(super) fn at(&self, low: &W) -> Option<Entry> {
+        let tree = self.tree.load();
+        let (found, range) = tree.at_or_below(low)?;
+        (found == low).then(|| range.entry.clone())
+    }
+
+    /// The mappings that share a key with `[low, high)`, in order. One that starts at `high` does not.
+    pub(super) fn overlapping(&self, low: &W, high: Option<&W>) -> Vec<(Span<W>, Entry)> {
+        let tree = self.tree.load();
+        let mut found = Vec::new();
+        let mut add = |low: &W, range: &Bounded<W>| found.push((Span::Range(*low, range.high), range.entry.clone()));
+        match tree.at_or_below(low) {
+            Some((first, range)) if first < low && range.reaches_above(low) => add(first, range),
+            _ => {}
+        }
+        tree.visit_from(low, &mut |start, range| {
+            if high.is_some_and(|high| start >= high) {
+                return ControlFlow::Break(());
+            }
+            add(start, range);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    /// Sets (`Some`) or removes (`None`) ranges by their low bounds, which ascend strictly. The caller sees to it that
+    /// what results does not overlap.
+    pub(super) fn edit(&self, edits: &[(Span<W>, Option<Entry>)]) {
+        let edits: Vec<_> =
+            edits.iter().map(|(span, entry)| (span.low(), entry.clone().map(|entry| bounded(span, entry)))).collect();
+        // One writer at a time, so nobody puts another tree in between.
+        self.tree.store(Arc::new(self.tree.load().edited(&edits)));
+    }
+
+    /// Holds just these from now on. They are in order and do not overlap.
+    pub(super) fn replace(&self, ranges: Vec<(Span<W>, Entry)>) {
+        let pairs = ranges.into_iter().map(|(span, entry)| (span.low(), bounded(&span, entry))).collect();
+        self.tree.store(Arc::new(Tree::from_sorted(pairs)));
+    }
+
+    #[cfg(test)]
+    pub(super) fn snapshot(&self) -> Vec<(W, Entry)> {
+        self.tree.load().pairs().into_iter().map(|(low, range)| (low, range.entry)).collect()
+    }
+}
+
+fn bounded<W: Word>(span: &Span<W>, entry: Entry) -> Bounded<W> {
+    let high = match span {
+        Span::Range(_, high) => *high,
+        Span::Point(_) => None,
+    };
+    Bounded { high, entry }
+}

@@ -1,0 +1,89 @@
+//! Locks on mappings, by which administrators keep each other off.
+
+use super::ShardMap;
+use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
+use crate::gsm::{LockChange, LockOutcome};
+use crate::model::{LockToken, Mapping};
+use crate::operation::{Coordinator, Stores};
+
+impl<M: Mapping, B: Stores> ShardMap<M, B> {
+    /// Locks a mapping: from now on it is changed only through handles that present the token, as the returned one does.
+    /// Routing is not affected. One write to the global store.
+    ///
+    /// # Errors
+    /// `Locked` if it is locked already; `Stale`; `InvalidInput` for [`LockToken::FORCE_UNLOCK`] or [`LockToken::NONE`].
+    pub async fn lock_mapping(&self, mapping: M, token: LockToken) -> Result<M> {
+        let operation = "LockMapping";
+        if token == LockToken::FORCE_UNLOCK || token == LockToken::NONE {
+            let error = Error::invalid_input("this token cannot own a lock; make one with LockToken::random()");
+            return Err(self.about(error.with_operation(operation)));
+        }
+        let _ = self.change_lock(operation, Some(&mapping), LockChange::Lock(mapping.id(), token)).await?;
+        Ok(M::from_record(mapping.record().clone(), token))
+    }
+
+    /// Unlocks a mapping with the owner's token, or with [`LockToken::FORCE_UNLOCK`] whoever owns it. The returned handle
+    /// presents no token. One write to the global store.
+    ///
+    /// # Errors
+    /// `Locked` if the token is not the owner's; `Stale`.
+    pub async fn unlock_mapping(&self, mapping: M, token: LockToken) -> Result<M> {
+        let change = LockChange::Unlock(mapping.id(), token);
+        let _ = self.change_lock("UnlockMapping", Some(&mapping), change).await?;
+        Ok(M::from_record(mapping.record().clone(), LockToken::NONE))
+    }
+
+    /// Unlocks every mapping of the map that the token owns, and says how many those were. One write to the global store.
+    ///
+    /// # Errors
+    /// `NotFound` if the map is gone.
+    pub async fn unlock_mappings(&self, token: LockToken) -> Result<usize> {
+        if token == LockToken::NONE {
+            return Ok(0);
+        }
+        self.change_lock("UnlockMapping", None, LockChange::UnlockAll(token)).await
+    }
+
+    /// The owner of a mapping's lock now, or [`LockToken::NONE`]. One read of the global store.
+    ///
+    /// # Errors
+    /// `Stale` if the mapping was changed since it was read.
+    pub async fn mapping_lock_owner(&self, mapping: &M) -> Result<LockToken> {
+        let about = |error: Error| self.about(error.with_operation("GetMappingLockOwner"));
+        self.own_mapping(mapping).map_err(about)?;
+        let found = self.stores().find_mapping_by_id(self.info(), mapping.id()).await.map_err(about)?;
+        match found {
+            Some(record) => Ok(record.lock_owner),
+            None => {
+                let _ = self.router().cache().invalidate(mapping.record());
+                Err(about(Refusal::MappingDoesNotExist.into_error()))
+            }
+        }
+    }
+
+    async fn change_lock(&self, operation: &'static str, mapping: Option<&M>, change: LockChange) -> Result<usize> {
+        let about = |error: Error| self.about(error.with_operation(operation));
+        if let Some(mapping) = mapping {
+            self.own_mapping(mapping).map_err(about)?;
+        }
+        let retry = &self.manager().options().retry;
+        for _ in 0..=retry.undone_operations {
+            match self.stores().change_lock(self.id(), &change).await {
+                Ok(LockOutcome::Changed(count)) => return Ok(count),
+                Ok(LockOutcome::Pending(entry)) => {
+                    Coordinator::new(self.stores(), retry).undo_pending(&entry).await.map_err(about)?;
+                }
+                Err(error) => {
+                    if error.code() == ErrorCode::MappingDoesNotExist
+                        && let Some(mapping) = mapping
+                    {
+                        let _ = self.router().cache().invalidate(mapping.record());
+                    }
+                    return Err(about(error));
+                }
+            }
+        }
+        let message = "unfinished operations of other clients kept coming";
+        Err(about(Error::new(ErrorKind::PendingOperation, ErrorCode::OperationPending, message)))
+    }
+}
