@@ -1,0 +1,12 @@
+//! Tests of the whole library through its public API, on the embedded backend.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test fails by panicking, and its helpers need no documentation"
+)]
+
+mod support;
