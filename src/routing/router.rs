@@ -278,7 +278,7 @@ impl Unreachable {
             Some(pause) => (pause.length * 2).min(REFRESH_PAUSES.1),
             None => REFRESH_PAUSES.0,
         };
-        drop(shards.insert(shard, Pause { until: now + length, length }));
+        let _ = shards.insert(shard, Pause { until: now + length, length });
         self.count.store(shards.len(), Ordering::Relaxed);
         true
     }

@@ -9,4 +9,5 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+mod requests;
 mod support;

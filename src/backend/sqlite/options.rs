@@ -20,7 +20,7 @@ pub struct SqliteOptions {
     pub durability: Durability,
     /// The most connections to one database, in use or idle. 8 unless set; at least 1.
     pub max_connections_per_database: usize,
-    /// The most connections in all, in use or idle; each holds up to three open files. 256 unless set; at least 4.
+    /// The most connections to shards in all, in use or idle; each holds up to three open files. 256 unless set; at least 4.
     pub max_connections: usize,
     /// An idle connection is closed after this long. 5 minutes unless set.
     pub idle_time: Duration,

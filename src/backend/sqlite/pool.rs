@@ -1,13 +1,15 @@
 //! Pools: one per database, all under one bound.
 //!
-//! Invariants: no more than `max_connections` are open, in use, idle or still busy with an abandoned request; a
+//! Invariants: no more than `max_connections` to shards are open, in use, idle or still busy with an abandoned request, and
+//! nobody waits for one while another is idle; connections to the global store do not count, so that shards cannot
+//! starve it; a
 //! connection is in its pool only while nothing runs on it; one that has an open transaction, a temporary table, an
 //! attached database or a changed setting is closed instead; so is one whose file was replaced under it.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,8 @@ struct Shared {
     storage: Arc<Storage>,
     options: SqliteOptions,
     permits: Arc<Semaphore>,
+    /// How many wait for a permit. Connections that come back are closed for them.
+    waiting: AtomicUsize,
     pools: Mutex<HashMap<DatabaseName, Entry>>,
     swept: Mutex<Instant>,
 }
@@ -53,7 +57,8 @@ impl Pools {
     pub(super) fn new(storage: Arc<Storage>, options: SqliteOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.max_connections));
         let swept = Mutex::new(Instant::now());
-        Self { shared: Arc::new(Shared { storage, options, permits, pools: Mutex::default(), swept }) }
+        let pools = Mutex::default();
+        Self { shared: Arc::new(Shared { storage, options, permits, waiting: AtomicUsize::new(0), pools, swept }) }
     }
 
     pub(super) fn storage(&self) -> &Storage {
@@ -111,14 +116,18 @@ impl Shared {
     }
 
     /// A permit for one more connection, taken from idle ones of other databases if need be.
-    async fn permit(&self) -> Result<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(permit);
+    async fn permit(&self, name: &DatabaseName) -> Result<Option<OwnedSemaphorePermit>> {
+        if *name == DatabaseName::Global {
+            return Ok(None);
         }
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(Some(permit));
+        }
+        let _waiting = Waiting::begin(&self.waiting);
         self.close_least_used();
         let wait = self.options.timeouts.pool_wait;
         match tokio::time::timeout(wait, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok(Some(permit)),
             Ok(Err(_)) => Err(Error::internal("the bound on connections was closed")),
             Err(_) => Err(Error::timed_out(
                 Limit::PoolWait,
@@ -191,7 +200,7 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
-        let permit = self.shared.permit().await.map_err(|error| self.blame(error))?;
+        let permit = self.shared.permit(&self.name).await.map_err(|error| self.blame(error))?;
         let this = self.clone();
         blocking(move || {
             let _permit = permit;
@@ -284,13 +293,39 @@ impl PooledConnection {
     /// Takes the connection out of the pool for good.
     pub(crate) async fn into_raw(mut self) -> Result<Connection> {
         self.run(|_| Ok(())).await?;
-        let open = managed::Object::take(self.object).open.take();
+        // The slot goes back empty, and the pool discards it.
+        let open = self.object.open.take();
         open.map(|open| open.connection).ok_or_else(|| Error::internal("the connection is gone"))
     }
 
     /// Interrupts whatever runs on this connection.
     pub(crate) fn interrupt_handle(&self) -> Option<InterruptHandle> {
         self.object.open.as_ref().map(|open| open.interrupt.clone())
+    }
+}
+
+impl Drop for PooledConnection {
+    fn drop(&mut self) {
+        if self.database.shared.waiting.load(Ordering::SeqCst) > 0 {
+            // Somebody waits for a connection to another shard; idle in its pool this one would be in the way.
+            self.object.close();
+        }
+    }
+}
+
+/// Counts one who waits, for as long as it lives.
+struct Waiting<'w>(&'w AtomicUsize);
+
+impl<'w> Waiting<'w> {
+    fn begin(count: &'w AtomicUsize) -> Self {
+        let _ = count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -350,15 +385,21 @@ struct Open {
     identity: FileIdentity,
     born: Instant,
     /// Counts this connection until it is closed.
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
+impl Slot {
+    fn close(&mut self) {
         if let Some(open) = self.open.take() {
             // Closing the last connection to a file copies its WAL back.
             off_thread(move || drop(open));
         }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -368,7 +409,7 @@ impl managed::Manager for Connector {
 
     async fn create(&self) -> Result<Slot> {
         let shared = self.shared.upgrade().ok_or_else(|| Error::internal("the backend is gone"))?;
-        let permit = shared.permit().await?;
+        let permit = shared.permit(&self.name).await?;
         let name = self.name.clone();
         let open = blocking(move || open(&shared, &name, permit)).await??;
         Ok(Slot { open: Some(open) })
@@ -391,7 +432,7 @@ impl managed::Manager for Connector {
 }
 
 /// Opens a connection. Blocking.
-fn open(shared: &Shared, name: &DatabaseName, permit: OwnedSemaphorePermit) -> Result<Open> {
+fn open(shared: &Shared, name: &DatabaseName, permit: Option<OwnedSemaphorePermit>) -> Result<Open> {
     let identity = FileIdentity::of(shared.storage.file(name).as_deref());
     let mut connection = shared.storage.open(name)?;
     configure(&connection, &shared.options)?;

@@ -342,13 +342,15 @@ fn check_collisions(
     };
     let mut statement = transaction.prepare_cached(sql)?;
     let mut rows = statement.query(params![map, low, high])?;
+    let mut pending = None;
     while let Some(row) = rows.next()? {
-        return match optional_guid::<OperationId>(row, 0)? {
-            Some(holder) if holder != operation.id => Err(Stop::Pending(holder)),
-            _ => Err(refusal.into()),
-        };
+        match optional_guid::<OperationId>(row, 0)? {
+            Some(holder) if holder != operation.id => pending = Some(holder),
+            // A row that no unfinished operation can take away decides.
+            _ => return Err(refusal.into()),
+        }
     }
-    Ok(())
+    pending.map_or(Ok(()), |holder| Err(Stop::Pending(holder)))
 }
 
 fn insert_mapping(
