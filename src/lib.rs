@@ -90,9 +90,9 @@ pub use list_map::ListShardMap;
 pub use lsm::Validation;
 pub use manager::ShardMapManager;
 pub use model::{
-    LockToken, Mapping, MappingFilter, MappingId, MappingStatus, OperationId, Place, PointMapping, Protocol,
-    RangeMapping, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
-    ShardMapName, ShardStatus, ShardVersion, StoreVersion,
+    KeyedMapping, LockToken, Mapping, MappingFilter, MappingId, MappingStatus, OperationId, Place, PointMapping,
+    Points, Protocol, RangeMapping, Ranges, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
+    ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, ShardVersion, StoreVersion,
 };
 pub use operation::{Plan, PlanAction, PlanStep, RetryPolicy, Stores};
 pub use options::{LoadPolicy, Options};

@@ -1,4 +1,4 @@
-//! Ids: each a GUID, and each a type of its own so that one cannot stand for another.
+//! Ids and lock tokens: each a GUID, and each a type of its own so that one cannot stand for another.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new random id.
+            /// A new random one.
             #[must_use]
             pub fn random() -> Self {
                 Self(Uuid::new_v4())
             }
 
-            /// The id as a GUID.
+            /// The GUID.
             #[must_use]
             pub const fn as_uuid(&self) -> &Uuid {
                 &self.0
@@ -63,4 +63,21 @@ id! {
 id! {
     /// Names an operation; also the name of the lock that keeps two clients off it.
     OperationId
+}
+id! {
+    /// Names the owner of a lock on mappings.
+    ///
+    /// A locked mapping can be changed only through a handle that presents the owner's token
+    /// ([`KeyedMapping::holding`](crate::KeyedMapping::holding)). Locks live in the global store only: they keep
+    /// administrators apart and do not touch routing. They have no lifetime; an owner that is gone is dealt with by
+    /// [`LockToken::FORCE_UNLOCK`]. A token can be kept as its GUID.
+    LockToken
+}
+
+impl LockToken {
+    /// The token of a mapping that nobody has locked: the all-zero GUID.
+    pub const NONE: Self = Self(Uuid::nil());
+
+    /// Unlocks a mapping whoever owns the lock: the all-ones GUID. It cannot lock.
+    pub const FORCE_UNLOCK: Self = Self(Uuid::max());
 }

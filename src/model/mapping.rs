@@ -34,28 +34,13 @@ impl MappingRecord {
     }
 }
 
-/// What point and range mappings have in common. Sealed.
+/// What point and range mappings have in common, for code that is generic over them. Sealed.
 pub trait Mapping: sealed::Sealed + Clone + fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// The type of the keys.
     type Key: ShardKey;
 
     /// The kind of map that holds these.
     const KIND: ShardMapKind;
-
-    /// The id of this state of the mapping.
-    fn id(&self) -> MappingId {
-        self.record().id
-    }
-
-    /// Whether the keys are served.
-    fn status(&self) -> MappingStatus {
-        self.record().status
-    }
-
-    /// The shard that the keys are on.
-    fn shard(&self) -> &Shard {
-        &self.record().shard
-    }
 
     /// The record behind the handle.
     #[doc(hidden)]
@@ -70,27 +55,47 @@ pub trait Mapping: sealed::Sealed + Clone + fmt::Debug + fmt::Display + Send + S
     fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self;
 }
 
+/// What a mapping maps: single keys or ranges. Sealed.
+pub trait Shape: sealed::Sealed + fmt::Debug + Send + Sync + 'static {
+    /// The kind of map that holds such mappings.
+    const KIND: ShardMapKind;
+
+    /// Writes the keys of a mapping as the reference library does.
+    #[doc(hidden)]
+    fn write<K: ShardKey>(mapping: &KeyedMapping<K, Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result
+    where
+        Self: Sized;
+}
+
+/// Mappings of single keys.
+#[derive(Debug)]
+pub enum Points {}
+
+/// Mappings of ranges of keys.
+#[derive(Debug)]
+pub enum Ranges {}
+
 mod sealed {
     #[expect(unnameable_types, reason = "sealed: users call the trait's methods and cannot implement it")]
     pub trait Sealed {}
 }
 
-/// Which shard a key of a list map is on. An immutable value; every change returns a new one and makes this one stale.
-///
-/// Cloning costs a reference count. Two values are equal if their ids are.
-pub struct PointMapping<K> {
-    record: Arc<MappingRecord>,
-    presented: LockToken,
-    key: PhantomData<fn() -> K>,
-}
+impl sealed::Sealed for Points {}
+impl sealed::Sealed for Ranges {}
 
-/// Which shard a range of keys is on. An immutable value; every change returns a new one and makes this one stale.
+/// Which shard a key of a list map is on: see [`KeyedMapping`].
+pub type PointMapping<K> = KeyedMapping<K, Points>;
+
+/// Which shard a range of keys is on: see [`KeyedMapping`].
+pub type RangeMapping<K> = KeyedMapping<K, Ranges>;
+
+/// Which shard a key or a range of keys is on. An immutable value; every change returns a new one and makes this one stale.
 ///
 /// Cloning costs a reference count. Two values are equal if their ids are.
-pub struct RangeMapping<K> {
+pub struct KeyedMapping<K, S> {
     record: Arc<MappingRecord>,
     presented: LockToken,
-    key: PhantomData<fn() -> K>,
+    keys: PhantomData<fn() -> (K, S)>,
 }
 
 impl<K: ShardKey> PointMapping<K> {
@@ -98,31 +103,6 @@ impl<K: ShardKey> PointMapping<K> {
     #[must_use]
     pub fn key(&self) -> K {
         K::decode(&self.record.low)
-    }
-
-    /// The id of this state of the mapping.
-    #[must_use]
-    pub fn id(&self) -> MappingId {
-        self.record.id
-    }
-
-    /// Whether the key is served.
-    #[must_use]
-    pub fn status(&self) -> MappingStatus {
-        self.record.status
-    }
-
-    /// The shard that the key is on.
-    #[must_use]
-    pub fn shard(&self) -> &Shard {
-        &self.record.shard
-    }
-
-    /// The same mapping, changed from now on in the name of the lock's owner. Needed for as long as it is locked.
-    #[must_use]
-    pub fn holding(mut self, token: LockToken) -> Self {
-        self.presented = token;
-        self
     }
 }
 
@@ -132,20 +112,22 @@ impl<K: ShardKey> RangeMapping<K> {
     pub fn range(&self) -> KeyRange<K> {
         KeyRange::decode(&self.record.range())
     }
+}
 
+impl<K, S> KeyedMapping<K, S> {
     /// The id of this state of the mapping.
     #[must_use]
     pub fn id(&self) -> MappingId {
         self.record.id
     }
 
-    /// Whether the keys are served.
+    /// Whether its keys are served.
     #[must_use]
     pub fn status(&self) -> MappingStatus {
         self.record.status
     }
 
-    /// The shard that the keys are on.
+    /// The shard that its keys are on.
     #[must_use]
     pub fn shard(&self) -> &Shard {
         &self.record.shard
@@ -159,96 +141,67 @@ impl<K: ShardKey> RangeMapping<K> {
     }
 }
 
-impl<K: ShardKey> sealed::Sealed for PointMapping<K> {}
-impl<K: ShardKey> Mapping for PointMapping<K> {
-    type Key = K;
+impl Shape for Points {
     const KIND: ShardMapKind = ShardMapKind::List;
 
-    fn record(&self) -> &Arc<MappingRecord> {
-        &self.record
-    }
-
-    fn presented(&self) -> LockToken {
-        self.presented
-    }
-
-    fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self {
-        Self { record, presented, key: PhantomData }
-    }
-}
-
-impl<K: ShardKey> sealed::Sealed for RangeMapping<K> {}
-impl<K: ShardKey> Mapping for RangeMapping<K> {
-    type Key = K;
-    const KIND: ShardMapKind = ShardMapKind::Range;
-
-    fn record(&self) -> &Arc<MappingRecord> {
-        &self.record
-    }
-
-    fn presented(&self) -> LockToken {
-        self.presented
-    }
-
-    fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self {
-        Self { record, presented, key: PhantomData }
-    }
-}
-
-impl<K> Clone for PointMapping<K> {
-    fn clone(&self) -> Self {
-        Self { record: Arc::clone(&self.record), presented: self.presented, key: PhantomData }
-    }
-}
-
-impl<K> Clone for RangeMapping<K> {
-    fn clone(&self) -> Self {
-        Self { record: Arc::clone(&self.record), presented: self.presented, key: PhantomData }
-    }
-}
-
-impl<K> PartialEq for PointMapping<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.record.id == other.record.id
-    }
-}
-
-impl<K> PartialEq for RangeMapping<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.record.id == other.record.id
-    }
-}
-
-impl<K> Eq for PointMapping<K> {}
-impl<K> Eq for RangeMapping<K> {}
-
-impl<K: ShardKey> fmt::Display for PointMapping<K> {
-    /// `P[id:key]`, as in the reference library.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "P[{}:", self.record.id)?;
-        self.key().write(f)?;
+    fn write<K: ShardKey>(mapping: &PointMapping<K>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "P[{}:", mapping.id())?;
+        mapping.key().write(f)?;
         f.write_str("]")
     }
 }
 
-impl<K: ShardKey> fmt::Display for RangeMapping<K> {
-    /// `R[id:[low:high)]`, as in the reference library.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "R[{}:{}]", self.record.id, self.range())
+impl Shape for Ranges {
+    const KIND: ShardMapKind = ShardMapKind::Range;
+
+    fn write<K: ShardKey>(mapping: &RangeMapping<K>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "R[{}:{}]", mapping.id(), mapping.range())
     }
 }
 
-impl<K> fmt::Debug for PointMapping<K> {
-    /// Without the key, which logs must not hold.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PointMapping({}, {} on {})", self.record.id, self.record.status, self.record.shard)
+impl<K: ShardKey, S: Shape> sealed::Sealed for KeyedMapping<K, S> {}
+impl<K: ShardKey, S: Shape> Mapping for KeyedMapping<K, S> {
+    type Key = K;
+    const KIND: ShardMapKind = S::KIND;
+
+    fn record(&self) -> &Arc<MappingRecord> {
+        &self.record
+    }
+
+    fn presented(&self) -> LockToken {
+        self.presented
+    }
+
+    fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self {
+        Self { record, presented, keys: PhantomData }
     }
 }
 
-impl<K> fmt::Debug for RangeMapping<K> {
+impl<K, S> Clone for KeyedMapping<K, S> {
+    fn clone(&self) -> Self {
+        Self { record: Arc::clone(&self.record), presented: self.presented, keys: PhantomData }
+    }
+}
+
+impl<K, S> PartialEq for KeyedMapping<K, S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.record.id == other.record.id
+    }
+}
+
+impl<K, S> Eq for KeyedMapping<K, S> {}
+
+impl<K: ShardKey, S: Shape> fmt::Display for KeyedMapping<K, S> {
+    /// `P[id:key]` or `R[id:[low:high)]`, as in the reference library.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        S::write(self, f)
+    }
+}
+
+impl<K, S> fmt::Debug for KeyedMapping<K, S> {
     /// Without the keys, which logs must not hold.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RangeMapping({}, {} on {})", self.record.id, self.record.status, self.record.shard)
+        write!(f, "Mapping({}, {} on {})", self.record.id, self.record.status, self.record.shard)
     }
 }
 

@@ -7,7 +7,6 @@
 
 mod id;
 mod location;
-mod lock_token;
 mod mapping;
 mod name;
 mod sessions;
@@ -16,10 +15,11 @@ mod shard_map;
 mod status;
 mod version;
 
-pub use id::{MappingId, OperationId, ShardId, ShardMapId, ShardVersion};
+pub use id::{LockToken, MappingId, OperationId, ShardId, ShardMapId, ShardVersion};
 pub use location::{Place, Protocol, ShardLocation};
-pub use lock_token::LockToken;
-pub use mapping::{Mapping, MappingFilter, MappingRecord, PointMapping, RangeMapping};
+pub use mapping::{
+    KeyedMapping, Mapping, MappingFilter, MappingRecord, PointMapping, Points, RangeMapping, Ranges, Shape,
+};
 pub use name::ShardMapName;
 pub(crate) use name::folded;
 pub use sessions::{SessionPolicy, SessionsEnded};

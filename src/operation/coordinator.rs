@@ -58,17 +58,22 @@ impl<'s, B: Stores> Coordinator<'s, B> {
     }
 
     /// Does an operation and says what changed.
+    #[tracing::instrument(
+        level = "debug",
+        skip_all,
+        fields(operation = request.operation.code.name(), id = %request.operation.id, map = request.operation.map.name())
+    )]
     pub(crate) async fn run(&self, request: &Request) -> Result<Changed> {
         let outcome = self.run_to_end(request).await;
         let name = request.operation.code.name();
         telemetry::operation(name, outcome.as_ref().err().map(Error::kind));
         match outcome {
             Ok(ended) => {
-                tracing::debug!(operation = name, id = %request.operation.id, "done");
+                tracing::debug!("done");
                 Ok(request.changed(ended))
             }
             Err(error) => {
-                tracing::debug!(operation = name, id = %request.operation.id, kind = ?error.kind(), "failed");
+                tracing::debug!(kind = ?error.kind(), "failed");
                 Err(request.blame(error))
             }
         }
@@ -162,6 +167,7 @@ impl<'s, B: Stores> Coordinator<'s, B> {
     }
 
     /// Undoes an operation that another client left, or fails with kind `PendingOperation`.
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %entry.id))]
     pub(crate) async fn undo_pending(&self, entry: &LogEntry) -> Result<()> {
         let id = entry.id;
         tracing::info!(%id, code = entry.code, "undoing an operation that another client left unfinished");

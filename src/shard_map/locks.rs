@@ -18,7 +18,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
             let error = Error::invalid_input("this token cannot own a lock; make one with LockToken::random()");
             return Err(self.about(error.with_operation(operation)));
         }
-        let _ = self.change_lock(operation, Some(&mapping), LockChange::Lock(mapping.id(), token)).await?;
+        let _ = self.change_lock(operation, Some(&mapping), LockChange::Lock(mapping.record().id, token)).await?;
         Ok(M::from_record(mapping.record().clone(), token))
     }
 
@@ -28,7 +28,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     /// # Errors
     /// `Locked` if the token is not the owner's; `Stale`.
     pub async fn unlock_mapping(&self, mapping: M, token: LockToken) -> Result<M> {
-        let change = LockChange::Unlock(mapping.id(), token);
+        let change = LockChange::Unlock(mapping.record().id, token);
         let _ = self.change_lock("UnlockMapping", Some(&mapping), change).await?;
         Ok(M::from_record(mapping.record().clone(), LockToken::NONE))
     }
@@ -51,7 +51,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     pub async fn mapping_lock_owner(&self, mapping: &M) -> Result<LockToken> {
         let about = |error: Error| self.about(error.with_operation("GetMappingLockOwner"));
         self.own_mapping(mapping).map_err(about)?;
-        let found = self.stores().find_mapping_by_id(self.info(), mapping.id()).await.map_err(about)?;
+        let found = self.stores().find_mapping_by_id(self.info(), mapping.record().id).await.map_err(about)?;
         match found {
             Some(record) => Ok(record.lock_owner),
             None => {

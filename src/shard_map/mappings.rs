@@ -210,8 +210,8 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
             self.info(),
             mapping.record(),
             token,
-            update.shard.as_ref().unwrap_or(mapping.shard()),
-            update.status.unwrap_or(mapping.status()),
+            update.shard.as_ref().unwrap_or(&mapping.record().shard),
+            update.status.unwrap_or(mapping.record().status),
             update.sessions,
         );
         self.mapping_operation(request, token, result)

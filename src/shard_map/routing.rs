@@ -24,6 +24,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     ///
     /// # Cancel safety
     /// Dropping the future opens nothing. A load that others wait for goes on.
+    #[tracing::instrument(level = "debug", skip_all, fields(map = self.name()))]
     pub async fn open_connection_for_key(
         &self,
         key: &M::Key,
@@ -41,6 +42,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     ///
     /// # Errors
     /// `Stale` or `NotFound` from validation; `Unavailable`; `TimedOut`; `InvalidInput` for a shard of another map.
+    #[tracing::instrument(level = "debug", skip_all, fields(shard = %shard))]
     pub async fn open_connection_to_shard(
         &self,
         shard: &Shard,

@@ -180,6 +180,7 @@ impl Database {
     }
 
     /// One request on a connection from the pool.
+    #[tracing::instrument(level = "trace", skip_all, fields(database = ?self))]
     pub(crate) async fn run<T, F>(&self, request: F) -> Result<T>
     where
         T: Send + 'static,

@@ -7,9 +7,7 @@ use shardlet::backend::Backend;
 use shardlet::gsm::{
     Begin, Direction, GlobalOperation, GlobalSession, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter,
 };
-use shardlet::lsm::{
-    LocalMappingChange, LocalSession, LocalShardChange, LocalStore, Route, SessionEnding, Validation,
-};
+use shardlet::lsm::{LocalMappingChange, LocalSession, LocalShardChange, LocalStore, Route, SessionEnding, Validation};
 use shardlet::model::MappingRecord;
 use shardlet::{
     CreateMode, EncodedKey, Error, MappingId, OperationId, Result, SessionsEnded, Shard, ShardLocation, ShardMapId,
