@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};
 use crate::gsm::GlobalStore;
 use crate::key::{EncodedKey, Word};
 use crate::lsm::{LocalStore, Route, RouteTarget, Validation};
-use crate::model::{MappingRecord, MappingStatus, ShardId, ShardMapInfo};
+use crate::model::{MappingId, MappingRecord, MappingStatus, Place, ShardId, ShardMapInfo};
 use crate::telemetry;
 
 /// How long the global store is left alone after a shard could not be reached: at first, and at most.
@@ -24,7 +24,8 @@ const REFRESH_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::
 pub(crate) struct Router<W: Word> {
     info: ShardMapInfo,
     cache: MappingCache<W>,
-    loads: Loads<(W, u64), Option<Arc<MappingRecord>>>,
+    /// By key, epoch, and the mapping that is doubted, so that who doubts one does not get it back from who does not.
+    loads: Loads<(W, u64, Option<MappingId>), Option<Arc<MappingRecord>>>,
     load_deadline: Duration,
     unreachable: Unreachable,
 }
@@ -85,7 +86,7 @@ impl<W: Word> Router<W> {
             }
             this.read(&stores, &wanted, epoch).await
         };
-        self.loads.load((key.word, epoch), self.load_deadline, load).await
+        self.loads.load((key.word, epoch, None), self.load_deadline, load).await
     }
 
     /// Reads the mapping of a key from the global store and caches what it says.
@@ -114,29 +115,37 @@ impl<W: Word> Router<W> {
         }
     }
 
-    /// Forgets the mappings of a map that does not exist any more.
+    /// Forgets the mappings of a map that does not exist any more. A shard that does not know the map says nothing of the
+    /// rest.
     pub(crate) fn forget_if_gone(&self, error: &Error) {
-        if error.code() == ErrorCode::ShardMapDoesNotExist {
+        if error.code() == ErrorCode::ShardMapDoesNotExist && !matches!(error.place(), Some(Place::Shard(_))) {
             self.cache.clear();
         }
     }
 
-    /// The mapping of a key after one was found stale.
-    async fn find_after_stale<B: GlobalStore>(
+    /// The mapping of a key after its shard denied it or could not be reached, by one read of the global store that all who
+    /// doubt the same mapping share. The cache keeps what it has until the store has been read: with that down too, the key
+    /// is routed again when the shard is back.
+    async fn find_again<B: GlobalStore>(
         self: &Arc<Self>,
         stores: &B,
         key: &RoutedKey<W>,
-        stale: &MappingRecord,
+        doubted: &Arc<MappingRecord>,
     ) -> Result<Option<Arc<MappingRecord>>> {
-        match self.cache.peek(&key.word) {
-            Some(newer) if newer.id != stale.id => return Ok(Some(newer)),
-            Some(_) => {
-                let _ = self.cache.invalidate(stale);
-            }
-            // Somebody else found it stale: their load is ours too.
-            None => {}
+        let newer = |router: &Self| router.cache.peek(&key.word).filter(|newer| newer.id != doubted.id);
+        if let Some(newer) = newer(self) {
+            return Ok(Some(newer));
         }
-        self.load(stores, key).await
+        let epoch = self.cache.epoch();
+        let (this, stores, wanted, old) = (Arc::clone(self), stores.clone(), key.clone(), Arc::clone(doubted));
+        let load = move || async move {
+            let found = this.read(&stores, &wanted, epoch).await?;
+            if found.is_none() {
+                let _ = this.cache.invalidate(&old);
+            }
+            Ok(found)
+        };
+        self.loads.load((key.word, epoch, Some(doubted.id)), self.load_deadline, load).await
     }
 
     /// Opens a connection to the shard that holds the key.
@@ -172,9 +181,12 @@ impl<W: Word> Router<W> {
         telemetry::stale_mapping();
         tracing::debug!(mapping = %record.id, kind = ?error.kind(), "the mapping is refreshed after a failed open");
         // With the global store down the first error is what the caller should know.
-        let fresh = match self.find_after_stale(stores, key, &record).await {
+        let fresh = match self.find_again(stores, key, &record).await {
             Ok(fresh) => fresh.ok_or_else(not_mapped)?,
-            Err(unread) if is_stale(&error) => return Err(unread),
+            Err(unread) if is_stale(&error) => {
+                let _ = self.cache.invalidate(&record);
+                return Err(unread);
+            }
             Err(_) => return Err(error),
         };
         let second = self.open_as(stores, &fresh, key, credentials, validation).await;
@@ -184,7 +196,9 @@ impl<W: Word> Router<W> {
                 Ok(connection)
             }
             // The global store still says what the shard denies: a change of it is under way.
-            Err(error) if is_stale(&error) && fresh.id == record.id => Err(under_change(error)),
+            Err(error) if is_stale(&error) && fresh.id == record.id => {
+                Err(under_change(error).at_shard(fresh.shard.location()))
+            }
             Err(error) => Err(error),
         }
     }

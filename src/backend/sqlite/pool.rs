@@ -441,7 +441,7 @@ fn open(shared: &Shared, name: &DatabaseName, permit: Option<OwnedSemaphorePermi
     let watch = Arc::clone(&tainted);
     connection
         .authorizer(Some(move |context: AuthContext<'_>| {
-            if leaves_traces(&context.action) {
+            if leaves_traces(&context) {
                 watch.store(true, Ordering::Relaxed);
             }
             Authorization::Allow
@@ -452,17 +452,11 @@ fn open(shared: &Shared, name: &DatabaseName, permit: Option<OwnedSemaphorePermi
 }
 
 /// True for statements whose effect on the connection outlives their transaction.
-fn leaves_traces(action: &AuthAction<'_>) -> bool {
-    matches!(
-        action,
-        AuthAction::Pragma { .. }
-            | AuthAction::Attach { .. }
-            | AuthAction::Detach { .. }
-            | AuthAction::CreateTempTable { .. }
-            | AuthAction::CreateTempIndex { .. }
-            | AuthAction::CreateTempTrigger { .. }
-            | AuthAction::CreateTempView { .. }
-    )
+fn leaves_traces(context: &AuthContext<'_>) -> bool {
+    // Not every way to make a temporary object has an action of its own (`CREATE TABLE temp.t`, virtual tables), but all
+    // of them touch that database.
+    context.database_name == Some("temp")
+        || matches!(context.action, AuthAction::Pragma { .. } | AuthAction::Attach { .. } | AuthAction::Detach { .. })
 }
 
 /// Puts a new connection into the state that every request may rely on.
