@@ -310,14 +310,19 @@ impl<B: Stores> ShardMapManager<B> {
 
     /// Fills the caches of all maps by one read.
     async fn load_all(&self) -> Result<()> {
-        for (info, mappings) in self.shared.stores.load_all().await? {
-            match WordSize::of(info.key_type()) {
-                WordSize::Eight => self.fill::<u64>(&info, mappings),
-                WordSize::Sixteen => self.fill::<u128>(&info, mappings),
-                WordSize::Binary => self.fill::<BinaryWord>(&info, mappings),
+        let maps = self.shared.stores.load_all().await?;
+        let manager = self.clone();
+        // Filling takes about a microsecond per mapping, too long in all for a thread that others wait for.
+        let fill = tokio::task::spawn_blocking(move || {
+            for (info, mappings) in maps {
+                match WordSize::of(info.key_type()) {
+                    WordSize::Eight => manager.fill::<u64>(&info, mappings),
+                    WordSize::Sixteen => manager.fill::<u128>(&info, mappings),
+                    WordSize::Binary => manager.fill::<BinaryWord>(&info, mappings),
+                }
             }
-        }
-        Ok(())
+        });
+        fill.await.map_err(|error| Error::internal("the cache could not be filled").with_source(error))
     }
 
     fn fill<W: Word>(&self, info: &ShardMapInfo, mappings: Vec<MappingRecord>) {

@@ -50,3 +50,11 @@ impl Default for Timeouts {
         }
     }
 }
+
+/// Does something that may block where it cannot be awaited, on a blocking thread if there is a runtime.
+pub(crate) fn off_thread(work: impl FnOnce() + Send + 'static) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(work)),
+        Err(_) => work(),
+    }
+}

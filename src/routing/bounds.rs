@@ -1,7 +1,8 @@
 //! The bounds of a cache: how many mappings it holds and for how long.
 //!
-//! A `moka` cache of the mappings by their least keys decides which have to go. Lookups never come here, so it sees only
-//! what is put in and taken out. It is used by one writer at a time and does its housekeeping in the writer's thread.
+//! A `moka` cache of the mappings by their least keys decides which have to go. Lookups never come here, so it sees
+//! only what is put in and taken out. It is used by one writer at a time and does its housekeeping in the writer's
+//! thread.
 //!
 //! Invariant: after `settle`, and after the caller removed what it answers, index and bounds hold the same keys.
 //! Invariant: the listener takes no lock but that of its own list, which nobody holds while calling `moka`.

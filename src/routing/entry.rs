@@ -107,3 +107,48 @@ pub(super) fn disjoint<W: Word>(
     });
     spans
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{TestWord, mapping};
+    use super::*;
+    use crate::model::MappingId;
+
+    #[test]
+    fn a_range_without_keys_has_no_span() {
+        let span = |low, high| Span::<u64>::of(ShardMapKind::Range, &mapping::<u64>(low, high));
+        assert_eq!(span(3, Some(3)), None);
+        assert_eq!(span(3, Some(2)), None);
+        assert_eq!(span(3, Some(4)), Some(Span::Range(u64::word(3), Some(u64::word(4)))));
+        assert_eq!(span(3, None), Some(Span::Range(u64::word(3), None)));
+    }
+
+    #[test]
+    fn of_mappings_that_overlap_the_first_listed_stays() {
+        let lows = |kind, records: &[Arc<MappingRecord>]| -> Vec<(u64, MappingId)> {
+            disjoint::<u64>(kind, records.iter().cloned())
+                .iter()
+                .map(|(span, record)| (span.low(), record.id))
+                .collect()
+        };
+        let (a, b) = (mapping::<u64>(5, Some(9)), mapping::<u64>(5, Some(7)));
+        let (c, d) = (mapping::<u64>(8, Some(12)), mapping::<u64>(9, None));
+        let records = [d.clone(), a.clone(), b, c, mapping::<u64>(20, Some(30))];
+        assert_eq!(lows(ShardMapKind::Range, &records), [(u64::word(5), a.id), (u64::word(9), d.id)]);
+        let points = [mapping::<u64>(2, None), mapping::<u64>(1, None), mapping::<u64>(2, None)];
+        assert_eq!(lows(ShardMapKind::List, &points), [(u64::word(1), points[1].id), (u64::word(2), points[0].id)]);
+    }
+
+    #[test]
+    fn a_lifetime_is_over_when_it_has_passed() {
+        let entry = |lifetime| Entry { record: mapping::<u64>(1, None), expires: Some(Expiry::after(lifetime)) };
+        assert!(entry(Duration::ZERO).into_live().is_none());
+        assert!(entry(Duration::from_secs(3_600)).into_live().is_some());
+        assert!(entry(Duration::MAX).into_live().is_some());
+    }
+
+    #[test]
+    fn entries_are_small() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+}

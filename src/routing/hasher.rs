@@ -1,7 +1,7 @@
 //! How keys are hashed: fast, and not to be foreseen.
 //!
-//! Keys may be chosen by strangers, so the hash is seeded at random. Foldhash's own random seed comes from addresses and
-//! the clock; ours comes from the system's random numbers by way of the standard library.
+//! Keys may be chosen by strangers, so the hash is seeded at random. Foldhash's own random seed comes from addresses
+//! and the clock; ours comes from the system's random numbers by way of the standard library.
 //!
 //! Invariant: two processes never share a seed, except by chance.
 

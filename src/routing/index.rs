@@ -12,7 +12,7 @@ use crate::key::Word;
 use crate::model::ShardMapKind;
 
 /// Mappings by key.
-pub(super) enum Index<W: Word> {
+pub(super) enum Index<W> {
     Points(PointIndex<W>),
     Ranges(RangeIndex<W>),
 }

@@ -21,6 +21,7 @@ pub(super) struct MissingKeys<W> {
 
 impl<W: Word> MissingKeys<W> {
     pub(super) fn new(time: Duration) -> Self {
+        // The default policy suits here: a key asked for once does not drive out one that is asked for often.
         let builder = Cache::builder().max_capacity(CAPACITY).time_to_live(time);
         Self { epochs: builder.build_with_hasher(random_hasher()) }
     }

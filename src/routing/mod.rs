@@ -11,6 +11,10 @@
 
 mod bounds;
 mod cache;
+#[cfg(test)]
+mod cache_model;
+#[cfg(test)]
+mod cache_threads;
 mod entry;
 mod hasher;
 mod index;

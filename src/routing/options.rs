@@ -11,7 +11,7 @@ use std::time::Duration;
 /// ```
 /// use std::time::Duration;
 /// use shardlet::CacheOptions;
-/// let options = CacheOptions::default().with_capacity(50_000).with_time_to_live(Duration::from_secs(600));
+/// let options = CacheOptions::default().capacity(50_000).time_to_live(Duration::from_secs(600));
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +25,14 @@ impl CacheOptions {
     /// The capacity of a cache that was given none: a million mappings.
     pub const DEFAULT_CAPACITY: u64 = 1_000_000;
 
-    /// How many mappings of one shard map are kept at most; a million unless it is set. With 0 nothing is kept, and each
-    /// lookup reads the global store.
+    /// How many mappings of one shard map are kept at most; a million unless it is set. With 0 nothing is kept, and
+    /// each lookup reads the global store.
     ///
-    /// When the cache is full, the mapping that was loaded longest ago makes room. Lookups do not count as use: to count
-    /// them would cost each of them more than the lookup does. So choose a capacity above the number of mappings in use.
+    /// When the cache is full, the mapping that was loaded longest ago makes room. Lookups do not count as use: to
+    /// count them would cost each of them more than the lookup does. So choose a capacity above the number of
+    /// mappings in use.
     #[must_use]
-    pub fn with_capacity(mut self, mappings: u64) -> Self {
+    pub fn capacity(mut self, mappings: u64) -> Self {
         self.capacity = mappings;
         self
     }
@@ -39,10 +40,10 @@ impl CacheOptions {
     /// How long a mapping is used after it was loaded; for ever unless it is set.
     ///
     /// A lifetime is not needed for correctness where connections are opened with validation: a mapping that another
-    /// client has changed is noticed there. It bounds how long a change stays unnoticed without validation. The lifetime
-    /// is exact, and costs each lookup a look at the clock.
+    /// client has changed is noticed there. It bounds how long a change stays unnoticed without validation. The
+    /// lifetime is exact, and costs each lookup a look at the clock.
     #[must_use]
-    pub fn with_time_to_live(mut self, lifetime: Duration) -> Self {
+    pub fn time_to_live(mut self, lifetime: Duration) -> Self {
         self.time_to_live = Some(lifetime);
         self
     }
@@ -50,9 +51,10 @@ impl CacheOptions {
     /// How long it is remembered that a key has no mapping; not at all unless it is set.
     ///
     /// Spares the global store from repeated lookups of keys that are not there. The price: a mapping that another
-    /// client creates for such a key is seen up to this much later. Changes made through the same manager are seen at once.
+    /// client creates for such a key is seen up to this much later. Changes made through the same manager are seen at
+    /// once.
     #[must_use]
-    pub fn with_missing_key_time(mut self, time: Duration) -> Self {
+    pub fn missing_key_time(mut self, time: Duration) -> Self {
         self.missing_key_time = Some(time);
         self
     }

@@ -61,3 +61,54 @@ impl<W: Word> PointIndex<W> {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::testing::{KEYS, Known, TestWord, for_each_word};
+    use super::*;
+    use crate::model::ShardMapKind;
+
+    const KIND: ShardMapKind = ShardMapKind::List;
+
+    /// Each step sets or removes the points of a batch; one that is marked replaces all by what it sets.
+    fn like_the_model<W: TestWord>(steps: &[(bool, BTreeMap<u32, bool>)]) {
+        let (index, mut model) = (PointIndex::<W>::new(), BTreeMap::new());
+        for (replace, batch) in steps {
+            let points: Vec<_> =
+                batch.iter().map(|(key, set)| (Known::new::<W>(KIND, (*key, None)), *set || *replace)).collect();
+            if *replace {
+                model.clear();
+                index.replace(&points.iter().map(|(known, _)| (known.span(KIND), known.entry())).collect::<Vec<_>>());
+            } else {
+                let edits: Vec<_> =
+                    points.iter().map(|(known, set)| (known.span(KIND), set.then(|| known.entry()))).collect();
+                index.edit(&edits);
+            }
+            for (known, set) in points {
+                let _ = if set { model.insert(known.low, known.record.id) } else { model.remove(&known.low) };
+            }
+            assert_eq!(index.len(), model.len());
+            for key in 0..KEYS {
+                assert_eq!(index.get(&W::word(key)).map(|entry| entry.record.id), model.get(&key).copied());
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn points_are_found_as_in_the_model(
+            steps in prop::collection::vec(
+                (prop::bool::weighted(0.1), prop::collection::btree_map(0..KEYS, any::<bool>(), 0..20)),
+                1..30,
+            ),
+        ) {
+            for_each_word!(like_the_model(&steps));
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! The index of a range map: from a key to the range that holds it.
 //!
-//! An immutable `Tree` behind an atomic pointer: a lookup reads the tree that was current when it began, a change puts a
-//! new one in its place. What is in range maps is ordered and does not overlap; who displaces whom is decided in `cache`.
+//! An immutable `Tree` behind an atomic pointer: a lookup reads the tree that was current when it began, a change
+//! puts a new one in its place. What is in range maps is ordered and does not overlap; who displaces whom is decided
+//! in `cache`.
 //!
 //! Invariant: ranges do not overlap, so the only one that can hold a key is the last that starts at or below it.
 //! Invariant: a change of several ranges, such as a split, is seen as a whole or not at all.
@@ -16,7 +17,7 @@ use super::tree::Tree;
 use crate::key::Word;
 
 /// Ranges in memory.
-pub(super) struct RangeIndex<W: Word> {
+pub(super) struct RangeIndex<W> {
     tree: ArcSwap<Tree<W, Bounded<W>>>,
 }
 
@@ -102,4 +103,71 @@ fn bounded<W: Word>(span: &Span<W>, entry: Entry) -> Bounded<W> {
         Span::Point(_) => None,
     };
     Bounded { high, entry }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{KEYS, Known, Model, Place, TestWord, for_each_word, place};
+    use super::*;
+    use crate::model::ShardMapKind;
+
+    const KIND: ShardMapKind = ShardMapKind::Range;
+
+    /// Each step takes ranges out by position and puts one in where it displaces what it overlaps.
+    fn like_the_model<W: TestWord>(steps: &[(Place, Vec<usize>)]) {
+        let (index, mut model) = (RangeIndex::<W>::new(), Model::new(KIND));
+        for (place, removed) in steps {
+            let new = Known::new::<W>(KIND, *place);
+            let overlapping = index.overlapping(&W::word(new.low), new.high.map(W::word).as_ref());
+            let expected: Vec<_> = model.held.values().filter(|old| old.overlaps(KIND, &new)).collect();
+            assert!(
+                overlapping
+                    .iter()
+                    .map(|(span, entry)| (*span, entry.record.id))
+                    .eq(expected.iter().map(|old| (old.span(KIND), old.record.id)))
+            );
+
+            let mut edits: std::collections::BTreeMap<_, _> =
+                overlapping.into_iter().map(|(span, _)| (span.low(), (span, None))).collect();
+            for at in removed {
+                if let Some(old) = model.held.values().nth(*at).cloned() {
+                    let _ = model.remove(&old);
+                    let _ = edits.insert(W::word(old.low), (old.span(KIND), None));
+                }
+            }
+            let _ = edits.insert(W::word(new.low), (new.span(KIND), Some(new.entry())));
+            model.insert(&new);
+            index.edit(&edits.into_values().collect::<Vec<_>>());
+
+            assert_eq!(index.len(), model.held.len());
+            for key in 0..2 * KEYS {
+                let found = index.get(&W::word(key)).map(|entry| entry.record.id);
+                assert_eq!(found, model.get(key).map(|record| record.id));
+                let found = index.at(&W::word(key)).map(|entry| entry.record.id);
+                assert_eq!(found, model.held.get(&key).map(|known| known.record.id));
+            }
+        }
+        let all = model.held.values().map(|known| (known.span(KIND), known.entry())).collect();
+        let copy = RangeIndex::<W>::new();
+        copy.replace(all);
+        let ids = |index: &RangeIndex<W>| -> Vec<_> {
+            index.snapshot().into_iter().map(|(low, entry)| (low, entry.record.id)).collect()
+        };
+        assert_eq!(ids(&copy), ids(&index));
+        copy.replace(Vec::new());
+        assert_eq!(copy.len(), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn ranges_are_found_as_in_the_model(
+            steps in prop::collection::vec((place(), prop::collection::vec(0..KEYS as usize, 0..3)), 1..40),
+        ) {
+            for_each_word!(like_the_model(&steps));
+        }
+    }
 }

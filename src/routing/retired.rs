@@ -1,7 +1,8 @@
 //! The states of mappings that operations of this process have ended, remembered for a while.
 //!
-//! Two operations on one mapping may report to the cache in the wrong order: the first one's result then arrives
-//! when the second has already ended it. A mapping's id names one state and never comes back, so remembering ids is enough.
+//! Two operations on one mapping may report to the cache in the wrong order: the first one's result then arrives when
+//! the second has already ended it. A mapping's id names one state and never comes back, so remembering ids is
+//! enough.
 //!
 //! Invariant: at most `LIMIT` ids are remembered, the newest ones.
 

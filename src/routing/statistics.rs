@@ -1,7 +1,7 @@
 //! What a cache counts.
 //!
-//! Only events off the warm path are counted. Hits are not: one counter that every lookup bumps would be a cache line that
-//! all threads fight for, and would cost more than the lookup.
+//! Only events off the warm path are counted. Hits are not: one counter that every lookup bumps would be a cache line
+//! that all threads fight for, and would cost more than the lookup.
 //!
 //! Invariant: counting a lookup that finds its mapping costs nothing, because it is not counted.
 

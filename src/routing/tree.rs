@@ -13,25 +13,25 @@ use std::sync::Arc;
 /// The most children of a node: an edit copies so many values, each copy being a reference count to bump.
 const FANOUT: usize = 128;
 
-/// Neighbours that together have no more children than this become one node. Well below the fanout, so that a node at the
-/// limit is not split and joined in turn.
+/// Neighbours that together have no more children than this become one node. Well below the fanout, so that a node at
+/// the limit is not split and joined in turn.
 const SPARSE: usize = FANOUT / 2;
 
 /// An immutable ordered map.
 #[derive(Clone, Debug)]
-pub(super) struct Tree<K: Copy, V> {
+pub(super) struct Tree<K, V> {
     root: Option<Arc<Node<K, V>>>,
     len: usize,
 }
 
 #[derive(Debug)]
-struct Node<K: Copy, V> {
-    lows: smallvec::SmallVec<[K; FANOUT]>,
+struct Node<K, V> {
+    lows: Box<[K]>,
     below: Below<K, V>,
 }
 
 #[derive(Debug)]
-enum Below<K: Copy, V> {
+enum Below<K, V> {
     Values(Box<[V]>),
     Nodes(Box<[Arc<Node<K, V>>]>),
 }
@@ -147,7 +147,7 @@ impl<K: Copy + Ord, V: Clone> Node<K, V> {
         if self.lows.len() + next.lows.len() > SPARSE {
             return None;
         }
-        let lows = self.lows.iter().chain(next.lows.iter()).copied().collect();
+        let lows = self.lows.iter().chain(&next.lows).copied().collect();
         let below = match (&self.below, &next.below) {
             (Below::Values(a), Below::Values(b)) => Below::Values(a.iter().chain(b).cloned().collect()),
             (Below::Nodes(a), Below::Nodes(b)) => Below::Nodes(a.iter().chain(b).cloned().collect()),
@@ -176,7 +176,7 @@ fn merged<K: Copy + Ord, V: Clone>(lows: &[K], values: &[V], edits: &[(K, Option
 fn leaves<K: Copy, V>(pairs: Vec<(K, V)>) -> Vec<Arc<Node<K, V>>> {
     in_shares(pairs, |share| {
         let (lows, values): (Vec<_>, Vec<_>) = share.unzip();
-        Node { lows: smallvec::SmallVec::from_slice(&lows), below: Below::Values(values.into()) }
+        Node { lows: lows.into(), below: Below::Values(values.into()) }
     })
 }
 
@@ -226,4 +226,109 @@ fn rooted<K: Copy, V>(mut nodes: Vec<Arc<Node<K, V>>>) -> Option<Arc<Node<K, V>>
         root = Arc::clone(only);
     }
     Some(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The sizes of the leaves, once the invariants of all nodes have been seen to hold.
+    fn leaf_sizes(tree: &Tree<u32, u32>) -> Vec<usize> {
+        fn check(node: &Node<u32, u32>, depth: usize, depths: &mut Vec<usize>, sizes: &mut Vec<usize>) {
+            assert!((1..=FANOUT).contains(&node.lows.len()));
+            assert!(node.lows.is_sorted_by(|a, b| a < b));
+            match &node.below {
+                Below::Values(values) => {
+                    assert_eq!(values.len(), node.lows.len());
+                    depths.push(depth);
+                    sizes.push(values.len());
+                }
+                Below::Nodes(nodes) => {
+                    assert!(nodes.iter().map(|node| node.lows[0]).eq(node.lows.iter().copied()));
+                    nodes.iter().for_each(|node| check(node, depth + 1, depths, sizes));
+                }
+            }
+        }
+        let (mut depths, mut sizes) = (Vec::new(), Vec::new());
+        tree.root.iter().for_each(|root| check(root, 0, &mut depths, &mut sizes));
+        depths.dedup();
+        assert!(depths.len() <= 1, "leaves at different depths: {depths:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), tree.len());
+        sizes
+    }
+
+    fn assert_same(tree: &Tree<u32, u32>, model: &BTreeMap<u32, u32>, probes: impl Iterator<Item = u32>) {
+        let _ = leaf_sizes(tree);
+        assert!(tree.pairs().into_iter().eq(model.iter().map(|(key, value)| (*key, *value))));
+        for probe in probes {
+            assert_eq!(tree.at_or_below(&probe), model.range(..=probe).next_back());
+            let mut seen = Vec::new();
+            tree.visit_from(&probe, &mut |key, _| {
+                seen.push(*key);
+                if seen.len() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            assert!(seen.into_iter().eq(model.range(probe..).map(|(key, _)| *key).take(3)));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Batches from a few keys to thousands, over keys that are taken again and again.
+        #[test]
+        fn edits_do_what_they_do_to_a_map(
+            start in prop::collection::btree_map(0_u32..3_000, any::<u32>(), 0..2_000),
+            batches in prop::collection::vec(
+                prop::collection::btree_map(0_u32..3_000, prop::option::weighted(0.4, any::<u32>()), 0..600),
+                1..12,
+            ),
+        ) {
+            let mut model = start;
+            let mut tree = Tree::from_sorted(model.clone().into_iter().collect());
+            assert_same(&tree, &model, (0..3_001).step_by(97));
+            for batch in batches {
+                let edits: Vec<_> = batch.into_iter().collect();
+                tree = tree.edited(&edits);
+                for (key, value) in edits {
+                    let _ = match value {
+                        Some(value) => model.insert(key, value),
+                        None => model.remove(&key),
+                    };
+                }
+                assert_same(&tree, &model, (0..3_001).step_by(97));
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_leaves_the_old_tree_as_it_was() {
+        let old = Tree::from_sorted((0..1_000).map(|key| (key, key)).collect());
+        let new = old.edited(&[(5, None), (500, Some(1)), (2_000, Some(2))]);
+        assert!(old.pairs().into_iter().eq((0..1_000).map(|key| (key, key))));
+        assert_eq!((old.len(), new.len()), (1_000, 1_000));
+        assert_eq!(new.at_or_below(&500), Some((&500, &1)));
+    }
+
+    #[test]
+    fn it_grows_and_shrinks_one_key_at_a_time() {
+        let mut tree = Tree::new();
+        let total = 20_000_u32;
+        for key in 0..total {
+            tree = tree.edited(&[(key * 7_919 % total, Some(key))]);
+        }
+        assert!(leaf_sizes(&tree).len() <= 2 * 20_000 / FANOUT + 1, "leaves are at least half full");
+        for key in (0..total).filter(|key| key % 100 != 0) {
+            tree = tree.edited(&[(key, None)]);
+        }
+        assert!(leaf_sizes(&tree).len() <= 4 * tree.len() / SPARSE + 1, "sparse leaves are joined");
+        for key in 0..total {
+            tree = tree.edited(&[(key, None)]);
+        }
+        assert!(tree.root.is_none());
+        assert_eq!(tree.len(), 0);
+    }
 }

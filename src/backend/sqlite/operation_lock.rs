@@ -16,7 +16,8 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
 use super::layout::Storage;
-use super::pool::{blocking, is_current, off_thread};
+use super::pool::{blocking, is_current};
+use crate::backend::off_thread;
 use crate::error::{Error, ErrorCode, ErrorKind, Limit, Result};
 use crate::model::OperationId;
 

@@ -23,6 +23,7 @@ use super::fault::store_fault;
 use super::layout::{DatabaseName, Storage};
 use super::options::{Durability, SqliteOptions};
 use super::sessions::InterruptHandle;
+use crate::backend::off_thread;
 use crate::error::{Error, ErrorCode, ErrorKind, Limit, Result};
 use crate::model::{Place, folded};
 
@@ -356,14 +357,6 @@ where
                 "the runtime is shutting down",
             )),
         },
-    }
-}
-
-/// Does something that may block where it cannot be awaited, on a blocking thread if there is a runtime.
-pub(super) fn off_thread(work: impl FnOnce() + Send + 'static) {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn_blocking(work)),
-        Err(_) => work(),
     }
 }
 
