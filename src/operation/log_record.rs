@@ -270,6 +270,11 @@ fn steps<'a, 'd>(root: Node<'a, 'd>) -> Result<Vec<Node<'a, 'd>>> {
         })
         .collect::<Result<Vec<_>>>()?;
     numbered.sort_by_key(|(id, _)| *id);
+    // Without a step that has got lost, an undo would leave its rows stamped for ever.
+    let count = root.attribute("StepsCount").and_then(|count| count.parse().ok());
+    if count != Some(numbered.len()) || !numbered.iter().map(|(id, _)| *id).eq(1..=numbered.len()) {
+        return Err(missing("StepsCount"));
+    }
     Ok(numbered.into_iter().map(|(_, node)| node).collect())
 }
 

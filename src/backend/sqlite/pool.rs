@@ -475,6 +475,7 @@ fn configure(connection: &Connection, options: &SqliteOptions) -> Result<()> {
 /// Switches a database to write-ahead logging, so that readers and a writer do not wait for each other.
 ///
 /// SQLite does not wait for others here, so we do. Blocking.
+#[expect(clippy::disallowed_methods, reason = "runs on a blocking thread, where there is no timer to await")]
 fn use_wal(connection: &Connection, patience: Duration) -> Result<()> {
     let begun = Instant::now();
     loop {
