@@ -307,6 +307,23 @@ impl Error {
         self
     }
 
+    /// Sets the category, unless an inner layer did, or the reference library gives the code one wherever it is met.
+    pub(crate) fn or_category(self, category: ErrorCategory) -> Self {
+        use ErrorCode as Code;
+        match (self.category(), self.code()) {
+            (
+                ErrorCategory::General,
+                Code::GlobalStoreVersionMismatch
+                | Code::LocalStoreVersionMismatch
+                | Code::GlobalStoreOperationInsufficientParameters
+                | Code::LocalStoreOperationInsufficientParameters,
+            ) => self.with_category(ErrorCategory::Validation),
+            (ErrorCategory::General, Code::LockNotAcquired | Code::LockNotReleased | Code::UnexpectedError) => self,
+            (ErrorCategory::General, _) => self.with_category(category),
+            _ => self,
+        }
+    }
+
     /// Sets the message, keeping everything else.
     #[must_use]
     pub fn with_message(mut self, message: impl Into<Cow<'static, str>>) -> Self {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, blocking};
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Result};
 use crate::gsm::CreateMode;
 use crate::key::{BinaryWord, ShardKey, Word, WordSize};
@@ -313,7 +313,7 @@ impl<B: Stores> ShardMapManager<B> {
         let maps = self.shared.stores.load_all().await?;
         let manager = self.clone();
         // Filling takes about a microsecond per mapping, too long in all for a thread that others wait for.
-        let fill = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             for (info, mappings) in maps {
                 match WordSize::of(info.key_type()) {
                     WordSize::Eight => manager.fill::<u64>(&info, mappings),
@@ -321,8 +321,8 @@ impl<B: Stores> ShardMapManager<B> {
                     WordSize::Binary => manager.fill::<BinaryWord>(&info, mappings),
                 }
             }
-        });
-        fill.await.map_err(|error| Error::internal("the cache could not be filled").with_source(error))
+        })
+        .await
     }
 
     fn fill<W: Word>(&self, info: &ShardMapInfo, mappings: Vec<MappingRecord>) {
@@ -343,13 +343,7 @@ fn factory(error: Error, operation: &'static str) -> Error {
 }
 
 fn in_category(error: Error, operation: &'static str, category: ErrorCategory) -> Error {
-    let error = error.with_operation(operation);
-    let versioned = matches!(error.kind(), ErrorKind::VersionMismatch);
-    match error.category() {
-        ErrorCategory::General if versioned => error.with_category(ErrorCategory::Validation),
-        ErrorCategory::General => error.with_category(category),
-        _ => error,
-    }
+    error.with_operation(operation).or_category(category)
 }
 
 impl<B: Backend> Clone for ShardMapManager<B> {

@@ -11,6 +11,7 @@ pub mod sqlite;
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::ShardLocation;
 
 /// A kind of database: a cheap, shared handle with its pools behind it.
@@ -56,5 +57,24 @@ pub(crate) fn off_thread(work: impl FnOnce() + Send + 'static) {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn_blocking(work)),
         Err(_) => work(),
+    }
+}
+
+/// Runs something on a blocking thread; a panic goes on in the caller.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => Ok(value),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::new(
+                ErrorKind::Transient,
+                ErrorCode::StorageOperationFailure,
+                "the runtime is shutting down",
+            )),
+        },
     }
 }

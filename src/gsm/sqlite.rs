@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use self::operation::{entry, entry_of_row};
 use super::{CreateMode, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
 use crate::backend::sqlite::{
-    Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, guid, key, key_type, kind, location,
-    mapping_status, opaque_key, optional_guid, shard, store_fault,
+    Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, guid, key_type, kind, location,
+    mapping_status, opaque_key, optional_guid, range_end, shard, store_fault,
 };
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};
 use crate::key::{EncodedKey, KeyType};
@@ -66,7 +66,10 @@ fn shard_by_id(transaction: &Transaction<'_>, id: ShardId) -> Answer<Shard> {
     let mut rows = statement.query([id.to_string()])?;
     match rows.next()? {
         Some(row) => shard(row, 0),
-        None => Err(Error::damaged("ShardMappingsGlobal names a shard that ShardsGlobal does not hold").into()),
+        None => {
+            Err(Error::damaged("column ShardId of ShardMappingsGlobal names a shard that ShardsGlobal does not hold")
+                .into())
+        }
     }
 }
 
@@ -96,15 +99,16 @@ impl<'t> MappingReader<'t> {
                 shard
             }
         };
+        let low = opaque_key(row, 2, self.key_type)?;
         let high = match self.kind {
             // The reference library's recovery writes an upper bound here, which nobody reads.
             ShardMapKind::List => None,
-            ShardMapKind::Range => key(row, 3, self.key_type)?,
+            ShardMapKind::Range => range_end(row, 3, self.key_type, &low)?,
         };
         Ok(MappingRecord {
             id: guid(row, 0)?,
             map: guid(row, 1)?,
-            low: opaque_key(row, 2, self.key_type)?,
+            low,
             high,
             status: mapping_status(row, 4)?,
             lock_owner: guid(row, 5)?,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::backend::sqlite::{
     Database, NoCredentials, OperationLock, SessionKey, Sqlite, SqliteConnection, StatementFault, StoreKind,
-    commit_fault, guid, key, key_type, kind, mapping_status, opaque_key, record_ending, shard, store_fault,
+    commit_fault, guid, key_type, kind, mapping_status, opaque_key, range_end, record_ending, shard, store_fault,
 };
 use crate::error::{Error, Refusal, Result};
 use crate::key::EncodedKey;
@@ -139,18 +139,19 @@ fn local_mappings(transaction: &Transaction<'_>, map: ShardMapId) -> Answer<Vec<
     let mut rows = statement.query([map.to_string()])?;
     let mut mappings = Vec::new();
     while let Some(row) = rows.next()? {
-        let shard = shards
-            .get(&guid(row, 1)?)
-            .ok_or_else(|| Error::damaged("ShardMappingsLocal names a shard that ShardsLocal does not hold"))?;
+        let shard = shards.get(&guid(row, 1)?).ok_or_else(|| {
+            Error::damaged("column ShardId of ShardMappingsLocal names a shard that ShardsLocal does not hold")
+        })?;
+        let low = opaque_key(row, 2, info.key_type())?;
         mappings.push(MappingRecord {
             id: guid(row, 0)?,
             map,
             shard: Arc::clone(shard),
-            low: opaque_key(row, 2, info.key_type())?,
             high: match info.kind() {
                 ShardMapKind::List => None,
-                ShardMapKind::Range => key(row, 3, info.key_type())?,
+                ShardMapKind::Range => range_end(row, 3, info.key_type(), &low)?,
             },
+            low,
             status: mapping_status(row, 4)?,
             lock_owner: LockToken::NONE,
         });

@@ -175,7 +175,8 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         telemetry::undo(undone.is_ok());
         match undone {
             Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::TimedOut => Err(error),
+            // What is damaged will not be undone by trying again.
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::StoreDamaged) => Err(error),
             Err(error) => Err(pending(id, format!("and could not be undone: {error}")).with_source(error)),
         }
     }
@@ -195,7 +196,7 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         let Some(entry) = global.find_operation(entry.id, entry.undo_start.max(undo_start::ALL)).await? else {
             return Ok(Undone::NothingPending);
         };
-        let operation = LogRecord::read(&entry)?;
+        let operation = LogRecord::read(&entry).map_err(Error::at_global)?;
         let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
         if entry.undo_start <= undo_start::TARGET {
             self.apply_at(operation.id, target).await?;

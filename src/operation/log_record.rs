@@ -42,7 +42,10 @@ impl LogRecord {
     /// element or holds a value that cannot be; the message names it.
     pub fn read(entry: &LogEntry) -> Result<GlobalOperation> {
         let code = OperationCode::from_code(i64::from(entry.code)).ok_or_else(|| {
-            Error::damaged(format!("OperationsLogGlobal holds the unknown operation code {}", entry.code))
+            let code = entry.code;
+            Error::damaged(format!(
+                "column OperationCode of OperationsLogGlobal holds the unknown operation code {code}"
+            ))
         })?;
         // A driver may leave the byte order mark that it sends before a document.
         let text = entry.data.trim_start_matches('\u{feff}');

@@ -78,15 +78,10 @@ impl Request {
     /// Adds what is known about the operation to an error.
     pub(crate) fn blame(&self, error: Error) -> Error {
         let operation = &self.operation;
-        let error =
-            error.with_operation(operation.code.name()).with_map(operation.map.shared_name(), operation.map.key_type());
-        match error.category() {
-            ErrorCategory::General => {
-                let category = category_of(operation);
-                error.with_category(category)
-            }
-            _ => error,
-        }
+        error
+            .with_operation(operation.code.name())
+            .with_map(operation.map.shared_name(), operation.map.key_type())
+            .or_category(category_of(operation))
     }
 
     /// What the operation has changed once it is done.

@@ -235,15 +235,7 @@ pub(crate) async fn open<B: LocalStore>(
     let opened = stores.open_routed(route, credentials, validation).await;
     let validated = validation == Validation::Validate;
     telemetry::opened(validated, opened.as_ref().err().map(Error::kind), begun.elapsed());
-    opened.map_err(|error| {
-        let error = error.at_shard(&route.location);
-        match error.category() {
-            ErrorCategory::General if error.kind() != ErrorKind::Internal => {
-                error.with_category(ErrorCategory::Validation)
-            }
-            _ => error,
-        }
-    })
+    opened.map_err(|error| error.at_shard(&route.location).or_category(ErrorCategory::Validation))
 }
 
 /// The shard does not know the mapping, or nothing of its map: what routed us there is old.

@@ -128,11 +128,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     /// Adds the map to an error.
     fn about(&self, error: Error) -> Error {
         self.router().forget_if_gone(&error);
-        let error = error.with_map(self.shared.info.shared_name(), self.shared.info.key_type());
-        match error.category() {
-            ErrorCategory::General => error.with_category(self.category()),
-            _ => error,
-        }
+        error.with_map(self.shared.info.shared_name(), self.shared.info.key_type()).or_category(self.category())
     }
 }
 

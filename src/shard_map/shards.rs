@@ -107,9 +107,6 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     }
 
     fn about_shards(&self, error: crate::Error) -> crate::Error {
-        match error.category() {
-            ErrorCategory::General => self.about(error.with_category(ErrorCategory::ShardMap)),
-            _ => self.about(error),
-        }
+        self.about(error.or_category(ErrorCategory::ShardMap))
     }
 }

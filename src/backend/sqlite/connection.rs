@@ -6,7 +6,7 @@
 use rusqlite::{Connection, Params, Row, Statement, Transaction, TransactionBehavior};
 
 use super::fault::store_fault;
-use super::pool::PooledConnection;
+use super::pooled::PooledConnection;
 use super::sessions::{OpenSession, SessionKey, session_ended};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::ShardLocation;
@@ -173,11 +173,12 @@ impl SqliteConnection {
     {
         let key = self.session.as_ref().map(|session| session.key().clone());
         let flag = self.session.as_ref().map(OpenSession::flag);
+        let session = flag.clone();
         let is_ended = move || flag.as_ref().is_some_and(super::sessions::EndedFlag::is_set);
         let known = self.born;
         let ran = self
             .connection
-            .run(move |connection| {
+            .run_in(session, move |connection| {
                 if is_ended() {
                     return Err(session_ended());
                 }

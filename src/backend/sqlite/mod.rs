@@ -8,12 +8,15 @@
 
 mod connection;
 mod fault;
+mod file_identity;
 mod layout;
 mod operation_lock;
 mod options;
 mod pool;
+mod pooled;
 mod rows;
 mod sessions;
+mod setup;
 mod store;
 
 use std::path::Path;
@@ -25,7 +28,9 @@ pub(crate) use layout::DatabaseName;
 pub(crate) use operation_lock::OperationLock;
 pub use options::{Durability, SqliteOptions};
 pub(crate) use pool::Database;
-pub(crate) use rows::{guid, key, key_type, kind, location, mapping_status, opaque_key, optional_guid, shard};
+pub(crate) use rows::{
+    guid, key_type, kind, location, mapping_status, opaque_key, optional_guid, range_end, shard, small_number,
+};
 pub(crate) use sessions::{SessionKey, record_ending};
 pub(crate) use store::StoreKind;
 

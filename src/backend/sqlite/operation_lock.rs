@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
+use super::file_identity::is_current;
 use super::layout::Storage;
-use super::pool::{blocking, is_current};
-use crate::backend::off_thread;
+use crate::backend::{blocking, off_thread};
 use crate::error::{Error, ErrorCode, ErrorKind, Limit, Result};
 use crate::model::OperationId;
 

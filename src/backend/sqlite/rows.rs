@@ -23,6 +23,20 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
     row.get_ref(column)?.as_str().map_err(|_| damaged(row, column, "holds no text"))
 }
 
+/// A number of 32 bits.
+pub(crate) fn small_number(row: &Row<'_>, column: usize) -> Result<i32> {
+    i32::try_from(integer(row, column)?).map_err(|_| damaged(row, column, "holds a number that no client writes"))
+}
+
+/// The name of a server or database.
+fn place_name<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str> {
+    let name = text(row, column)?;
+    match name.encode_utf16().count() {
+        1..=ShardLocation::MAX_NAME_LENGTH => Ok(name),
+        length => Err(damaged(row, column, format_args!("holds a name of {length} UTF-16 code units"))),
+    }
+}
+
 /// A GUID.
 pub(crate) fn guid<T: From<Uuid>>(row: &Row<'_>, column: usize) -> Result<T> {
     let id = Uuid::try_parse(text(row, column)?).map_err(|_| damaged(row, column, "holds no GUID"))?;
@@ -38,7 +52,7 @@ pub(crate) fn optional_guid<T: From<Uuid>>(row: &Row<'_>, column: usize) -> Resu
 }
 
 /// A key of the given type, or NULL for +infinity.
-pub(crate) fn key(row: &Row<'_>, column: usize, key_type: KeyType) -> Result<Option<EncodedKey>> {
+fn key(row: &Row<'_>, column: usize, key_type: KeyType) -> Result<Option<EncodedKey>> {
     match row.get_ref(column)?.as_bytes_or_null().map_err(|_| damaged(row, column, "holds no bytes"))? {
         None => Ok(None),
         Some(bytes) => match EncodedKey::from_stored(key_type, bytes) {
@@ -51,6 +65,19 @@ pub(crate) fn key(row: &Row<'_>, column: usize, key_type: KeyType) -> Result<Opt
 /// A key that must not be NULL.
 pub(crate) fn opaque_key(row: &Row<'_>, column: usize, key_type: KeyType) -> Result<EncodedKey> {
     key(row, column, key_type)?.ok_or_else(|| damaged(row, column, "is NULL"))
+}
+
+/// The high bound of a range that begins at `low`, or NULL for +infinity.
+pub(crate) fn range_end(
+    row: &Row<'_>,
+    column: usize,
+    key_type: KeyType,
+    low: &EncodedKey,
+) -> Result<Option<EncodedKey>> {
+    match key(row, column, key_type)? {
+        Some(high) if high <= *low => Err(damaged(row, column, "is not above the low bound of its range")),
+        high => Ok(high),
+    }
 }
 
 /// The status of a mapping.
@@ -77,7 +104,7 @@ pub(crate) fn location(row: &Row<'_>, column: usize) -> Result<ShardLocation> {
     let protocol = Protocol::from_code(protocol)
         .ok_or_else(|| damaged(row, column, format_args!("holds the unknown protocol {protocol}")))?;
     let port = u16::try_from(integer(row, column + 2)?).map_err(|_| damaged(row, column + 2, "holds no port"))?;
-    let location = ShardLocation::new(text(row, column + 1)?, text(row, column + 3)?);
+    let location = ShardLocation::new(place_name(row, column + 1)?, place_name(row, column + 3)?);
     Ok(location.with_protocol(protocol).with_port(port))
 }
 

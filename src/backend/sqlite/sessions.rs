@@ -209,6 +209,7 @@ impl OpenSession {
 }
 
 /// Tells on a blocking thread whether the session was ended meanwhile.
+#[derive(Clone)]
 pub(super) struct EndedFlag(Arc<Session>);
 
 impl EndedFlag {

@@ -3,7 +3,7 @@
 use rusqlite::{Row, Transaction, params};
 
 use super::{Answer, STORE, SqliteGlobalSession, guid, map_kind, optional_guid};
-use crate::backend::sqlite::{StatementFault, mapping_status};
+use crate::backend::sqlite::{StatementFault, mapping_status, small_number};
 use crate::error::{Error, Refusal, Result};
 use crate::gsm::{Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardStep};
 use crate::key::EncodedKey;
@@ -17,9 +17,9 @@ pub(super) const LOG: &str = r#"SELECT "OperationId", "OperationCode", "Data", "
 pub(super) fn entry_of_row(row: &Row<'_>) -> Answer<LogEntry> {
     Ok(LogEntry {
         id: guid(row, 0)?,
-        code: row.get(1)?,
+        code: small_number(row, 1)?,
         data: row.get(2)?,
-        undo_start: row.get(3)?,
+        undo_start: small_number(row, 3)?,
         version_removes: optional_guid(row, 4)?,
         version_adds: optional_guid(row, 5)?,
     })
@@ -34,7 +34,9 @@ fn find_entry(transaction: &Transaction<'_>, id: OperationId) -> Answer<Option<L
 /// The log row of the operation that has stamped a row.
 pub(super) fn entry(transaction: &Transaction<'_>, id: OperationId) -> Answer<LogEntry> {
     find_entry(transaction, id)?.ok_or_else(|| {
-        Error::damaged(format!("a row is stamped by operation {id}, which OperationsLogGlobal does not hold")).into()
+        let message =
+            format!("column OperationId of a row names operation {id}, which OperationsLogGlobal does not hold");
+        Error::damaged(message).into()
     })
 }
 
