@@ -198,10 +198,12 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         };
         let operation = LogRecord::read(&entry).map_err(Error::at_global)?;
         let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
-        if entry.undo_start <= undo_start::TARGET {
+        // A start that no client writes must not skip a step; undoing what never happened does no harm.
+        let start = if entry.undo_start > undo_start::GLOBAL { undo_start::ALL } else { entry.undo_start };
+        if start <= undo_start::TARGET {
             self.apply_at(operation.id, target).await?;
         }
-        if entry.undo_start <= undo_start::SOURCE {
+        if start <= undo_start::SOURCE {
             self.apply_at(operation.id, source).await?;
         }
         global.end(&operation, Direction::Undo).await?;

@@ -195,9 +195,8 @@ impl<W: Word> Router<W> {
                 self.unreachable.reached(fresh.shard.id());
                 Ok(connection)
             }
-            // The global store still says what the shard denies: a change of it is under way.
             Err(error) if is_stale(&error) && fresh.id == record.id => {
-                Err(under_change(error).at_shard(fresh.shard.location()))
+                Err(disagreement(error).at_shard(fresh.shard.location()))
             }
             Err(error) => Err(error),
         }
@@ -252,12 +251,20 @@ fn not_mapped() -> Error {
     Refusal::MappingNotFoundForKey.into_error()
 }
 
-fn under_change(error: Error) -> Error {
-    let message = "the shard and the global shard map disagree about the mapping: a change of it is under way, or was \
-                   left unfinished";
-    Error::new(ErrorKind::PendingOperation, error.code(), message)
-        .with_category(ErrorCategory::Validation)
-        .with_source(error)
+/// The error where the global store, asked again, still maps the key to a shard that denies it.
+fn disagreement(error: Error) -> Error {
+    let (kind, message) = if error.code() == ErrorCode::ShardMapDoesNotExist {
+        // No operation takes the map out of a shard that has mappings.
+        (
+            ErrorKind::StoreDamaged,
+            "the shard's database knows nothing of the map: it is not the one that was registered",
+        )
+    } else {
+        let message = "the shard and the global shard map disagree about the mapping: a change of it is under way, or \
+                       was left unfinished";
+        (ErrorKind::PendingOperation, message)
+    };
+    Error::new(kind, error.code(), message).with_category(ErrorCategory::Validation).with_source(error)
 }
 
 /// Shards that could not be reached, and when the global store may next be asked about them.

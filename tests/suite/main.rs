@@ -10,4 +10,5 @@
 )]
 
 mod requests;
+mod scenarios;
 mod support;

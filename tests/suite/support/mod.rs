@@ -1,5 +1,6 @@
 //! What the tests share: stores of their own, and a backend that counts requests and fails them on demand.
 
+pub mod contents;
 pub mod probe;
 
 use shardlet::{Durability, Options, Shard, ShardLocation, ShardMap, ShardMapManager, Sqlite, SqliteOptions};
