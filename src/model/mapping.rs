@@ -42,8 +42,7 @@ pub trait Mapping: sealed::Sealed + Clone + fmt::Debug + fmt::Display + Send + S
     /// The kind of map that holds these.
     const KIND: ShardMapKind;
 
-    /// The record behind the handle.
-    #[doc(hidden)]
+    /// The record behind the handle: id, shard, status, encoded keys.
     fn record(&self) -> &Arc<MappingRecord>;
 
     /// The token that operations through this handle present.

@@ -19,7 +19,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     ///
     /// # Errors
     /// `NotFound` if no mapping holds the key; `Offline`; `PendingOperation` if global store and shard disagree because a
-    /// change is under way; `Unavailable` with the store or shard in [`Error::place`]; `TimedOut` with the limit;
+    /// change is under way; `Stale` if it changed again between the refresh and the second try; `Unavailable` with the store or shard in [`Error::place`]; `TimedOut` with the limit;
     /// `InvalidInput` if the key is outside its type's range; `Credentials`.
     ///
     /// # Cancel safety

@@ -9,6 +9,12 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+mod hygiene;
+mod model;
+mod processes;
 mod requests;
+mod routing;
+mod routing_faults;
 mod scenarios;
+mod sessions;
 mod support;

@@ -54,6 +54,8 @@ pub enum Fault {
     FailBefore(Error),
     /// It is sent, and its answer is lost.
     FailAfter(Error),
+    /// It is not sent, and fails when the test [releases](Probe::release) it.
+    FailOnRelease(Error),
     /// It is not sent, and never answers.
     HoldBefore,
     /// It is sent, and its answer never comes.
@@ -72,6 +74,7 @@ struct State {
     counts: Mutex<HashMap<Call, usize>>,
     rules: Mutex<Vec<Rule>>,
     held: Notify,
+    released: Notify,
 }
 
 /// The backend. Clones share counts and rules.
@@ -118,6 +121,11 @@ impl<B> Probe<B> {
         self.state.rules.lock().unwrap().push(Rule { call, times, fault });
     }
 
+    /// Lets one request that is held by [`Fault::FailOnRelease`] fail.
+    pub fn release(&self) {
+        self.state.released.notify_one();
+    }
+
     /// Waits until a request is held.
     pub async fn held(&self) {
         self.state.held.notified().await;
@@ -138,6 +146,11 @@ impl State {
             None => request.await,
             Some(Fault::FailBefore(error)) => Err(error),
             Some(Fault::FailAfter(error)) => request.await.and(Err(error)),
+            Some(Fault::FailOnRelease(error)) => {
+                self.held.notify_one();
+                self.released.notified().await;
+                Err(error)
+            }
             Some(Fault::HoldBefore) => self.hold().await,
             Some(Fault::HoldAfter) => {
                 let _ = request.await;

@@ -1,0 +1,247 @@
+//! Random sequences of operations through two managers on one store, against a naive model.
+//!
+//! The model is a list of mappings and a set of shards; it predicts what each operation answers, by kind. After every step the
+//! global store, the local stores, both caches and the model have to agree.
+
+mod world;
+
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use shardlet::{
+    ErrorKind, KeyRange, ListShardMap, LockToken, Mapping, MappingStatus, Operation, Options, PointMapping,
+    RangeMapping, RangeShardMap, Shard, ShardMap, ShardMapManager, Sqlite,
+};
+use uuid::Uuid;
+
+use self::world::{Verdict, World};
+
+/// Keys and bounds are below this; few, so that operations meet.
+const KEYS: i64 = 10;
+const SHARDS: usize = 3;
+
+/// What is done. Handles and shards are chosen by numbers, modulo how many there are; a handle may be long stale.
+#[derive(Clone, Debug)]
+enum Step {
+    CreateShard(usize),
+    DeleteShard(usize),
+    DeleteShardAsCreated(usize),
+    Create {
+        low: i64,
+        high: Option<i64>,
+        shard: usize,
+        online: bool,
+    },
+    Delete(Pick),
+    Offline(Pick),
+    Online(Pick),
+    Move(Pick, usize),
+    /// So far above the low bound.
+    Split(Pick, i64),
+    /// Without a second one, with the neighbour on the right.
+    Merge(Pick, Option<Pick>),
+    Lock(Pick, u8),
+    Unlock(Pick, u8),
+    UnlockAll(u8),
+    Lookup(i64),
+    LookupNow(i64),
+    Open(i64),
+    OpenUnvalidated(i64),
+}
+
+/// A handle, and the token that is presented with it.
+#[derive(Clone, Debug)]
+struct Pick {
+    number: usize,
+    /// Among those that are not stale. Mostly so, that most steps succeed.
+    current: bool,
+    /// `None` for that of the lock's owner.
+    token: Option<u8>,
+}
+
+fn pick() -> impl Strategy<Value = Pick> {
+    let (current, token) =
+        (prop_oneof![6 => Just(true), 1 => Just(false)], prop_oneof![6 => Just(None), 1 => (0..3_u8).prop_map(Some)]);
+    (0..40_usize, current, token).prop_map(|(number, current, token)| Pick { number, current, token })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = prop_oneof![9 => (0..7_i64).prop_map(Some), 1 => Just(None)];
+    let key = || 0..KEYS;
+    let token = || 1..3_u8;
+    prop_oneof![
+        2 => (0..SHARDS).prop_map(Step::CreateShard),
+        1 => (0..SHARDS).prop_map(Step::DeleteShard),
+        1 => (0..SHARDS).prop_map(Step::DeleteShardAsCreated),
+        8 => (key(), length, 0..SHARDS, prop_oneof![4 => Just(true), 1 => Just(false)]).prop_map(
+            |(low, length, shard, online)| Step::Create { low, high: length.map(|length| low + length), shard, online }
+        ),
+        3 => pick().prop_map(Step::Delete),
+        5 => pick().prop_map(Step::Offline),
+        4 => pick().prop_map(Step::Online),
+        4 => (pick(), 0..SHARDS).prop_map(|(pick, shard)| Step::Move(pick, shard)),
+        5 => (pick(), 0..5_i64).prop_map(|(pick, at)| Step::Split(pick, at)),
+        5 => (pick(), prop_oneof![4 => Just(None), 1 => pick().prop_map(Some)])
+            .prop_map(|(left, right)| Step::Merge(left, right)),
+        2 => (pick(), token()).prop_map(|(pick, token)| Step::Lock(pick, token)),
+        2 => (pick(), 0..4_u8).prop_map(|(pick, token)| Step::Unlock(pick, token)),
+        1 => token().prop_map(Step::UnlockAll),
+        3 => key().prop_map(Step::Lookup),
+        2 => key().prop_map(Step::LookupNow),
+        5 => key().prop_map(Step::Open),
+        1 => key().prop_map(Step::OpenUnvalidated),
+    ]
+}
+
+/// Token 0 is that of nobody, 3 the one that unlocks all.
+fn token(number: u8) -> LockToken {
+    match number {
+        0 => LockToken::NONE,
+        3 => LockToken::FORCE_UNLOCK,
+        owner => LockToken::from(Uuid::from_u128(u128::from(owner))),
+    }
+}
+
+/// What list and range maps do each in their own way.
+trait Kind: Mapping<Key = i64> {
+    const TAKEN: ErrorKind;
+
+    /// The range that a mapping of these bounds covers; points ignore the high one.
+    fn covered(low: i64, high: Option<i64>) -> (i64, Option<i64>);
+    fn bounds(&self) -> (i64, Option<i64>);
+    fn with_token(self, token: LockToken) -> Self;
+    fn create(
+        map: &ShardMap<Self, Sqlite>,
+        low: i64,
+        high: Option<i64>,
+        shard: &Shard,
+        status: MappingStatus,
+    ) -> Operation<Self>;
+    /// `None` where the kind of map has no such operation.
+    fn split(map: &ShardMap<Self, Sqlite>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>>;
+    fn merge(map: &ShardMap<Self, Sqlite>, left: Self, right: Self) -> Option<Operation<Self>>;
+}
+
+impl Kind for PointMapping<i64> {
+    const TAKEN: ErrorKind = ErrorKind::AlreadyExists;
+
+    fn covered(low: i64, _: Option<i64>) -> (i64, Option<i64>) {
+        (low, Some(low + 1))
+    }
+
+    fn bounds(&self) -> (i64, Option<i64>) {
+        Self::covered(self.key(), None)
+    }
+
+    fn with_token(self, token: LockToken) -> Self {
+        self.holding(token)
+    }
+
+    fn create(
+        map: &ListShardMap<i64, Sqlite>,
+        low: i64,
+        _: Option<i64>,
+        shard: &Shard,
+        status: MappingStatus,
+    ) -> Operation<Self> {
+        map.create_mapping_with(low, shard, status)
+    }
+
+    fn split(_: &ListShardMap<i64, Sqlite>, _: Self, _: i64) -> Option<Operation<(Self, Self)>> {
+        None
+    }
+
+    fn merge(_: &ListShardMap<i64, Sqlite>, _: Self, _: Self) -> Option<Operation<Self>> {
+        None
+    }
+}
+
+impl Kind for RangeMapping<i64> {
+    const TAKEN: ErrorKind = ErrorKind::Overlaps;
+
+    fn covered(low: i64, high: Option<i64>) -> (i64, Option<i64>) {
+        (low, high)
+    }
+
+    fn bounds(&self) -> (i64, Option<i64>) {
+        (*self.range().low(), self.range().high().copied())
+    }
+
+    fn with_token(self, token: LockToken) -> Self {
+        self.holding(token)
+    }
+
+    fn create(
+        map: &RangeShardMap<i64, Sqlite>,
+        low: i64,
+        high: Option<i64>,
+        shard: &Shard,
+        status: MappingStatus,
+    ) -> Operation<Self> {
+        map.create_mapping_with(KeyRange::new(Some(low), high), shard, status)
+    }
+
+    fn split(map: &RangeShardMap<i64, Sqlite>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>> {
+        Some(map.split_mapping(mapping, at))
+    }
+
+    fn merge(map: &RangeShardMap<i64, Sqlite>, left: Self, right: Self) -> Option<Operation<Self>> {
+        Some(map.merge_mappings(left, right))
+    }
+}
+
+async fn run<M: Kind>(maps: [ShardMap<M, Sqlite>; 2], store: Sqlite, steps: &[(bool, Step)]) -> Verdict {
+    let mut world = World::new(maps, store);
+    // Without shards most sequences would do nothing.
+    for number in 0..SHARDS - 1 {
+        world.take(0, &Step::CreateShard(number)).await?;
+    }
+    for (number, (second, step)) in steps.iter().enumerate() {
+        let (actor, before) = (usize::from(*second), world.handles.len());
+        let after = |error: TestCaseError| TestCaseError::fail(format!("step {number}, {step:?}: {error}"));
+        world.removed.clear();
+        world.take(actor, step).await.map_err(after)?;
+        world.own_changes_are_cached(actor, before).map_err(after)?;
+        world.agree().await.map_err(after)?;
+    }
+    Ok(())
+}
+
+/// Runs the same random sequences each time; a failing one is printed, made as short as it still fails.
+fn against_the_model<F>(case: impl Fn(Vec<(bool, Step)>) -> F)
+where
+    F: Future<Output = Verdict>,
+{
+    let config = Config { cases: 60, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let outcome = runner.run(&vec((any::<bool>(), step()), 1..90), |steps| runtime.block_on(case(steps)));
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+async fn managers(store: &Sqlite) -> [ShardMapManager<Sqlite>; 2] {
+    let open = || ShardMapManager::open_or_create(store.clone(), Options::default());
+    [open().await.unwrap(), open().await.unwrap()]
+}
+
+#[test]
+fn list_maps_do_what_the_model_does() {
+    against_the_model(async |steps| {
+        let store = Sqlite::in_memory();
+        let [first, second] = managers(&store).await;
+        let first = first.list_shard_map_or_create::<i64>("map").await.unwrap();
+        let second = second.list_shard_map_or_create::<i64>("map").await.unwrap();
+        run([first, second], store, &steps).await
+    });
+}
+
+#[test]
+fn range_maps_do_what_the_model_does() {
+    against_the_model(async |steps| {
+        let store = Sqlite::in_memory();
+        let [first, second] = managers(&store).await;
+        let first = first.range_shard_map_or_create::<i64>("map").await.unwrap();
+        let second = second.range_shard_map_or_create::<i64>("map").await.unwrap();
+        run([first, second], store, &steps).await
+    });
+}
