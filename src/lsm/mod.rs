@@ -74,7 +74,8 @@ pub trait LocalSession: Debug + Send {
     /// this operation succeeds; so do `Remove` where they are gone, and undoing at a shard that has no store.
     fn change_shard(&mut self, change: &LocalShardChange) -> impl Future<Output = Result<()>> + Send;
 
-    /// Removes and adds mappings and gives the shard its new version. Repeating it succeeds and changes nothing.
+    /// Removes and adds mappings and gives the shard its new version. Repeating it succeeds and changes nothing. Refused with
+    /// `ShardDoesNotExist` where the store does not know the shard; undoing succeeds there.
     fn change_mappings(&mut self, change: &LocalMappingChange) -> impl Future<Output = Result<()>> + Send;
 
     /// Ends the sessions of a mapping that has gone offline, as its policy says; called after the change that took it

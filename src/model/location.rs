@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::name::folded;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The network protocol that a location asks for. The numbers are the stored ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,9 +129,6 @@ impl ShardLocation {
     pub fn check(&self) -> Result<()> {
         for (what, name) in [("server", &self.server), ("database", &self.database)] {
             super::name::check_text(what, name, Self::MAX_NAME_LENGTH)?;
-            if name.trim().is_empty() {
-                return Err(Error::invalid_input(format!("the {what} name of a shard location is blank")));
-            }
         }
         Ok(())
     }

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 
 /// The name of a shard map: 1 to 50 characters of any script, compared without regard to case.
 ///
-/// Characters are counted as SQL Server counts them, in UTF-16 code units. Trailing blanks do not distinguish names.
+/// Characters are counted as SQL Server counts them, in UTF-16 code units. Trailing blanks do not distinguish names, and a
+/// name of nothing but blanks is refused.
 /// Refused are control characters that no XML document can hold, because every operation logs the name in one. (The
 /// reference library allows letters, numbers and punctuation only, so it cannot *create* some names that we can, but it
 /// can open them.)
@@ -62,8 +63,9 @@ pub(crate) fn folded(name: &str) -> String {
 
 /// Checks the length and the characters of a name that goes into a column and into a log record.
 pub(super) fn check_text(what: &str, name: &str, longest: usize) -> Result<()> {
-    if name.is_empty() {
-        return Err(Error::invalid_input(format!("the {what} name is empty")));
+    if name.trim().is_empty() {
+        // A document in the operations log would lose it, too.
+        return Err(Error::invalid_input(format!("the {what} name is blank")));
     }
     let length = name.encode_utf16().count();
     if length > longest {
@@ -84,10 +86,12 @@ mod tests {
 
     #[test]
     fn length_is_1_to_50_utf16_code_units() {
-        for good in ["a", " ", "表".repeat(50).as_str(), "😀".repeat(25).as_str(), "a'b\"]<&>;--", "\u{202e}rtl"] {
+        for good in ["a", " a ", "表".repeat(50).as_str(), "😀".repeat(25).as_str(), "a'b\"]<&>;--", "\u{202e}rtl"] {
             assert!(ShardMapName::new(good).is_ok(), "{good:?}");
         }
-        for bad in ["", "a".repeat(51).as_str(), "😀".repeat(26).as_str(), "a\u{0}", "a\u{1b}", "a\rb"] {
+        for bad in
+            ["", " ", "\u{3000}\t", "a".repeat(51).as_str(), "😀".repeat(26).as_str(), "a\u{0}", "a\u{1b}", "a\rb"]
+        {
             assert!(ShardMapName::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -9,7 +9,11 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+mod conformance;
+mod faults;
+mod golden_pending;
 mod hygiene;
+mod log_records;
 mod model;
 mod processes;
 mod requests;

@@ -50,6 +50,8 @@ pub enum Call {
 /// What happens to a request.
 #[derive(Clone, Debug)]
 pub enum Fault {
+    /// Nothing: to let a number of requests pass before the fault that is injected next.
+    Pass,
     /// It is not sent, and fails.
     FailBefore(Error),
     /// It is sent, and its answer is lost.
@@ -143,7 +145,7 @@ impl State {
 
     async fn around<T>(&self, call: Call, request: impl Future<Output = Result<T>>) -> Result<T> {
         match self.fault(&call) {
-            None => request.await,
+            None | Some(Fault::Pass) => request.await,
             Some(Fault::FailBefore(error)) => Err(error),
             Some(Fault::FailAfter(error)) => request.await.and(Err(error)),
             Some(Fault::FailOnRelease(error)) => {

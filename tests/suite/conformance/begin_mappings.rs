@@ -1,0 +1,293 @@
+//! Beginning operations on mappings.
+
+use shardlet::error::Refusal;
+use shardlet::gsm::{Direction, GlobalStore, LockChange, MappingStep, OperationCode};
+use shardlet::model::MappingRecord;
+use shardlet::{LockToken, MappingStatus, Shard, ShardMapKind};
+
+use super::Environment;
+use super::fixture::{
+    Fixture, add, begun, map_named, offline, on_mappings, pending, record, refused, remove, replace, update,
+};
+
+const NONE: LockToken = LockToken::NONE;
+
+pub async fn a_missing_map_or_shard_is_refused<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let high = (kind == ShardMapKind::Range).then_some(10);
+        let gone = map_named("gone", kind);
+        let mapping = record(&fixture.new_shard(&gone, 0), 1, high);
+        fixture.begin_refused(&add(&gone, &mapping), Refusal::ShardMapDoesNotExist, "a map that is gone").await;
+
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shard = fixture.shard(&map, 0).await;
+        let unknown = fixture.new_shard(&map, 1);
+        let mapping = offline(fixture.mapping(&map, record(&shard, 1, high)).await);
+        for (about, operation) in [
+            ("adding to an unknown shard", add(&map, &record(&unknown, 20, high.map(|_| 30)))),
+            ("removing from an unknown shard", remove(&map, &record(&unknown, 1, high), NONE)),
+            ("moving to an unknown shard", update(&map, &mapping, MappingStatus::Offline, &unknown, NONE).0),
+        ] {
+            fixture.begin_refused(&operation, Refusal::ShardDoesNotExist, about).await;
+        }
+    }
+}
+
+pub async fn adding_a_point<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let (map, other) = (fixture.map("map", ShardMapKind::List).await, fixture.map("other", ShardMapKind::List).await);
+    let (shard, second) = (fixture.shard(&map, 0).await, fixture.shard(&map, 1).await);
+    let other_shard = fixture.shard(&other, 0).await;
+    let _ = fixture.mapping(&map, record(&shard, 1, None)).await;
+    for shard in [&shard, &second] {
+        let operation = add(&map, &record(shard, 1, None));
+        fixture.begin_refused(&operation, Refusal::MappingPointAlreadyMapped, "a key that is mapped").await;
+    }
+    // Another map has keys of its own.
+    let _ = fixture.mapping(&other, record(&other_shard, 1, None)).await;
+
+    let first = add(&map, &record(&shard, 2, None));
+    begun(fixture.begin(&first).await, "first");
+    begun(fixture.begin(&first).await, "again");
+    let met = pending(fixture.begin(&add(&map, &record(&second, 2, None))).await, "the key is being mapped elsewhere");
+    assert_eq!((met.id, met.code), (first.id, 4));
+    let met = pending(fixture.begin(&add(&map, &record(&shard, 3, None))).await, "the shard is being changed");
+    assert_eq!(met.id, first.id);
+    fixture.perform(&add(&map, &record(&second, 3, None))).await;
+    fixture.end(&first, Direction::Do).await.unwrap();
+    fixture.assert_free(&map, "in the end").await;
+}
+
+pub async fn adding_a_range<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let map = fixture.map("map", ShardMapKind::Range).await;
+    let (shard, second) = (fixture.shard(&map, 0).await, fixture.shard(&map, 1).await);
+    for (low, high) in [(0, Some(10)), (20, Some(30)), (100, None)] {
+        let _ = fixture.mapping(&map, record(&shard, low, high)).await;
+    }
+    for (low, high) in [
+        (0, Some(10)),
+        (5, Some(15)),
+        (5, Some(7)),
+        (-5, Some(5)),
+        (-5, Some(15)),
+        (9, Some(20)),
+        (15, Some(21)),
+        (29, None),
+        (i32::MIN, None),
+        (100, Some(101)),
+        (i32::MAX, None),
+    ] {
+        let operation = add(&map, &record(&second, low, high));
+        let about = format!("{low} to {high:?}");
+        fixture.begin_refused(&operation, Refusal::MappingRangeAlreadyMapped, &about).await;
+    }
+    for (low, high) in [(10, Some(20)), (i32::MIN, Some(0)), (30, Some(100))] {
+        let operation = add(&map, &record(&second, low, high));
+        begun(fixture.begin(&operation).await, &format!("{low} to {high:?}"));
+        begun(fixture.begin(&operation).await, &format!("{low} to {high:?}, again"));
+        fixture.end(&operation, Direction::Undo).await.unwrap();
+    }
+
+    let first = add(&map, &record(&shard, 40, Some(50)));
+    fixture.start(&first).await;
+    for (low, high) in [(45, Some(47)), (35, Some(41)), (49, Some(60)), (30, Some(100)), (40, Some(50))] {
+        let met = fixture.begin(&add(&map, &record(&second, low, high))).await;
+        assert_eq!(pending(met, &format!("{low} to {high:?}")).id, first.id, "{low} to {high:?}");
+    }
+    // Undoing the other would not make room here.
+    let operation = add(&map, &record(&second, 25, Some(45)));
+    refused(fixture.begin(&operation).await, Refusal::MappingRangeAlreadyMapped, "a range that is mapped as well");
+    begun(fixture.begin(&add(&map, &record(&second, 50, Some(60)))).await, "beside it");
+}
+
+pub async fn removing_a_mapping<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shard = fixture.shard(&map, 0).await;
+        let make = async |low: i32, status| {
+            let high = (kind == ShardMapKind::Range).then_some(low + 10);
+            fixture.mapping(&map, MappingRecord { status, ..record(&shard, low, high) }).await
+        };
+        let online = make(0, MappingStatus::Online).await;
+        let off = make(10, MappingStatus::Offline).await;
+        let locked = make(20, MappingStatus::Offline).await;
+        let token = LockToken::random();
+        let _ = fixture.store().change_lock(map.id(), &LockChange::Lock(locked.id, token)).await.unwrap();
+
+        let unknown = offline(record(&shard, 10, off.high.as_ref().map(|_| 20)));
+        let wrong_lock = Refusal::MappingLockOwnerIdDoesNotMatch;
+        for (about, mapping, lock, refusal) in [
+            ("unknown", &unknown, NONE, Refusal::MappingDoesNotExist),
+            ("online", &online, NONE, Refusal::MappingIsNotOffline),
+            ("free, with a token", &off, token, wrong_lock),
+            ("locked, without a token", &locked, NONE, wrong_lock),
+            ("locked, with another token", &locked, LockToken::random(), wrong_lock),
+            ("locked, by force", &locked, LockToken::FORCE_UNLOCK, wrong_lock),
+        ] {
+            fixture.begin_refused(&remove(&map, mapping, lock), refusal, &format!("{kind}, {about}")).await;
+        }
+        for (mapping, lock) in [(&off, NONE), (&locked, token)] {
+            let operation = remove(&map, mapping, lock);
+            begun(fixture.begin(&operation).await, "first");
+            begun(fixture.begin(&operation).await, "again");
+            let met = pending(fixture.begin(&remove(&map, mapping, lock)).await, "being removed");
+            assert_eq!(met.id, operation.id);
+            fixture.end(&operation, Direction::Do).await.unwrap();
+            let about = format!("{kind}, removed before");
+            fixture.begin_refused(&remove(&map, mapping, lock), Refusal::MappingDoesNotExist, &about).await;
+        }
+    }
+}
+
+pub async fn updating_a_mapping<E: Environment>() {
+    use MappingStatus::{Offline, Online};
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shard = fixture.shard(&map, 0).await;
+        let high = (kind == ShardMapKind::Range).then_some(10);
+        let mapping = fixture.mapping(&map, record(&shard, 0, high)).await;
+        let token = LockToken::random();
+        let unknown = record(&shard, 0, high);
+        let (operation, _) = update(&map, &unknown, Offline, &shard, NONE);
+        fixture.begin_refused(&operation, Refusal::MappingDoesNotExist, "unknown").await;
+        let (operation, _) = update(&map, &mapping, Offline, &shard, token);
+        fixture.begin_refused(&operation, Refusal::MappingLockOwnerIdDoesNotMatch, "a token for a free one").await;
+        let _ = fixture.store().change_lock(map.id(), &LockChange::Lock(mapping.id, token)).await.unwrap();
+        for wrong in [NONE, LockToken::random(), LockToken::FORCE_UNLOCK] {
+            let (operation, _) = update(&map, &mapping, Offline, &shard, wrong);
+            fixture.begin_refused(&operation, Refusal::MappingLockOwnerIdDoesNotMatch, "a wrong token").await;
+        }
+        let mut mapping = mapping;
+        for status in [Online, Offline, Offline, Online] {
+            let (operation, new) = update(&map, &mapping, status, &shard, token);
+            begun(fixture.begin(&operation).await, &format!("{kind}, {status}"));
+            begun(fixture.begin(&operation).await, &format!("{kind}, {status}, again"));
+            let (other, _) = update(&map, &mapping, status, &shard, token);
+            assert_eq!(pending(fixture.begin(&other).await, "being updated").id, operation.id);
+            fixture.end(&operation, Direction::Do).await.unwrap();
+            let (stale, _) = update(&map, &mapping, status, &shard, token);
+            fixture.begin_refused(&stale, Refusal::MappingDoesNotExist, "by its old id").await;
+            mapping = new;
+        }
+    }
+}
+
+pub async fn moving_a_mapping<E: Environment>() {
+    use MappingStatus::{Offline, Online};
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shards = [fixture.shard(&map, 0).await, fixture.shard(&map, 1).await];
+        let high = (kind == ShardMapKind::Range).then_some(10);
+        for (from, to, allowed) in
+            [(Online, Online, false), (Online, Offline, true), (Offline, Offline, true), (Offline, Online, true)]
+        {
+            let about = format!("{kind}, {from} to {to}");
+            let mapping = MappingRecord { status: from, ..record(&shards[0], 0, high) };
+            let adding = add(&map, &mapping);
+            fixture.perform(&adding).await;
+            let (operation, new) = update(&map, &mapping, to, &shards[1], NONE);
+            let last = if allowed {
+                begun(fixture.begin(&operation).await, &about);
+                begun(fixture.begin(&operation).await, &format!("{about}, again"));
+                for shard in &shards {
+                    let other = add(&map, &record(shard, 50, high.map(|_| 60)));
+                    assert_eq!(pending(fixture.begin(&other).await, &about).id, operation.id, "{about}: both shards");
+                }
+                fixture.end(&operation, Direction::Do).await.unwrap();
+                new
+            } else {
+                fixture.begin_refused(&operation, Refusal::MappingIsNotOffline, &about).await;
+                mapping
+            };
+            let (hiding, hidden) = update(&map, &last, Offline, &last.shard, NONE);
+            fixture.perform(&hiding).await;
+            fixture.perform(&remove(&map, &hidden, NONE)).await;
+        }
+    }
+}
+
+pub async fn splitting_and_merging<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let map = fixture.map("map", ShardMapKind::Range).await;
+    let shard = fixture.shard(&map, 0).await;
+    let token = LockToken::random();
+    let whole = fixture.mapping(&map, record(&shard, 0, Some(10))).await;
+    let part = |low, high, lock_owner| MappingRecord { lock_owner, ..record(&shard, low, Some(high)) };
+    let (low, high) = (part(0, 5, NONE), part(5, 10, NONE));
+    let split = |lock| replace(OperationCode::SplitMapping, &map, &[(&whole, lock)], &[&low, &high]);
+    fixture.begin_refused(&split(token), Refusal::MappingLockOwnerIdDoesNotMatch, "a token for a free one").await;
+    let unknown = record(&shard, 0, Some(10));
+    let operation = replace(OperationCode::SplitMapping, &map, &[(&unknown, NONE)], &[&low, &high]);
+    fixture.begin_refused(&operation, Refusal::MappingDoesNotExist, "unknown").await;
+
+    // It may be online.
+    let operation = split(NONE);
+    begun(fixture.begin(&operation).await, "split");
+    begun(fixture.begin(&operation).await, "split again");
+    fixture.end(&operation, Direction::Do).await.unwrap();
+    let merged = part(0, 10, token);
+    let merge = |left, right| replace(OperationCode::MergeMappings, &map, &[(&low, left), (&high, right)], &[&merged]);
+    let _ = fixture.store().change_lock(map.id(), &LockChange::Lock(high.id, token)).await.unwrap();
+    for (left, right) in [(NONE, NONE), (token, token), (token, NONE)] {
+        let about = format!("{left:?} {right:?}");
+        fixture.begin_refused(&merge(left, right), Refusal::MappingLockOwnerIdDoesNotMatch, &about).await;
+    }
+    let operation = merge(NONE, token);
+    begun(fixture.begin(&operation).await, "merge");
+    begun(fixture.begin(&operation).await, "merge again");
+    fixture.end(&operation, Direction::Do).await.unwrap();
+    let found = fixture.store().find_mapping_by_id(&map, merged.id).await.unwrap().unwrap();
+    assert_eq!(found.lock_owner, token, "a new mapping is owned as its record says");
+}
+
+pub async fn a_refused_step_takes_back_those_before_it<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let map = fixture.map("map", ShardMapKind::Range).await;
+    let shard = fixture.shard(&map, 0).await;
+    let mapping = fixture.mapping(&map, record(&shard, 0, Some(10))).await;
+    let unknown = record(&shard, 10, Some(20));
+    let merged = record(&shard, 0, Some(20));
+    let merge = replace(OperationCode::MergeMappings, &map, &[(&mapping, NONE), (&unknown, NONE)], &[&merged]);
+    fixture.begin_refused(&merge, Refusal::MappingDoesNotExist, "the second source").await;
+    let step = |mapping: &MappingRecord| MappingStep::Add { mapping: mapping.clone(), validate: true };
+    let steps = vec![step(&record(&shard, 50, Some(60))), step(&record(&shard, 5, Some(6)))];
+    let adds = on_mappings(OperationCode::AddRangeMapping, &map, (&shard, &shard), steps);
+    fixture.begin_refused(&adds, Refusal::MappingRangeAlreadyMapped, "the second addition").await;
+    assert_eq!(fixture.visible(&map).await.len(), 1);
+    fixture.perform(&add(&map, &record(&shard, 50, Some(60)))).await;
+}
+
+pub async fn rows_of_another_operation_are_pending<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let (map, other) = (fixture.map("map", ShardMapKind::Range).await, fixture.map("other", ShardMapKind::Range).await);
+    let shards = [fixture.shard(&map, 0).await, fixture.shard(&map, 1).await];
+    let other_shard = fixture.shard(&other, 0).await;
+    let mapping = fixture.mapping(&map, offline(record(&shards[0], 0, Some(10)))).await;
+    let first = remove(&map, &mapping, NONE);
+    fixture.start(&first).await;
+    let entry = fixture.store().pending_operations().await.unwrap().remove(0);
+
+    let before = fixture.state().await;
+    let on = |shard: &Shard, low: i32| record(shard, low, Some(low + 10));
+    for (about, operation) in [
+        ("an addition to the shard", add(&map, &on(&shards[0], 20))),
+        ("the same removal", remove(&map, &mapping, NONE)),
+        ("a move away", update(&map, &mapping, MappingStatus::Offline, &shards[1], NONE).0),
+        ("a move to the shard", update(&map, &on(&shards[1], 30), MappingStatus::Offline, &shards[0], NONE).0),
+        ("an addition of its keys elsewhere", add(&map, &on(&shards[1], 5))),
+    ] {
+        let met = pending(fixture.begin(&operation).await, about);
+        assert_eq!(met, entry, "{about}");
+        assert_eq!(fixture.state().await, before, "{about}");
+    }
+    begun(fixture.begin(&first).await, "the operation itself");
+    begun(fixture.begin(&add(&map, &on(&shards[1], 20))).await, "another shard");
+    begun(fixture.begin(&add(&other, &on(&other_shard, 0))).await, "another map");
+    fixture.end(&first, Direction::Undo).await.unwrap();
+    begun(fixture.begin(&remove(&map, &mapping, NONE)).await, "after the undo");
+}

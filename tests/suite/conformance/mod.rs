@@ -1,0 +1,160 @@
+//! The conformance suite of the store contracts: every documented outcome and refusal of every call of `GlobalStore`,
+//! `GlobalSession`, `LocalStore` and `LocalSession`, for every backend.
+//!
+//! A backend takes part by an [`Environment`] and a line at the end of this file. `fixture` makes maps, shards and
+//! mappings; the other files hold the cases by subject, each a function over any environment.
+
+mod begin_mappings;
+mod begin_shards;
+mod end;
+mod environments;
+mod fixture;
+mod global_reads;
+mod local_changes;
+mod local_reads;
+mod locks;
+mod shard_maps;
+mod versions;
+
+use shardlet::backend::Backend;
+use shardlet::{Place, ShardLocation, Stores, Timeouts};
+
+/// Where stores of a backend can be made.
+pub trait Environment: Sized {
+    type Backend: Stores;
+
+    /// A place of its own, without a store, and a client of it.
+    async fn fresh(timeouts: Timeouts) -> Self;
+
+    fn backend(&self) -> &Self::Backend;
+
+    fn credentials(&self) -> <Self::Backend as Backend>::Credentials;
+
+    /// Where the numbered shard can be. The database exists if the backend does not make it.
+    fn location(&self, number: usize) -> ShardLocation;
+}
+
+/// What some cases do behind the contract's back.
+pub trait Access: Environment {
+    /// Makes an empty database at a location.
+    async fn make_database(&self, location: &ShardLocation);
+
+    /// Writes another version into the version table of a store that no request is working on.
+    async fn set_version(&self, place: &Place, major: i32, minor: i32);
+}
+
+macro_rules! cases {
+    ($environment:ty: $($file:ident { $($case:ident,)* })*) => {
+        $(mod $file {
+            $(#[tokio::test]
+            async fn $case() {
+                crate::conformance::$file::$case::<$environment>().await;
+            })*
+        })*
+    };
+}
+
+/// The suite for an environment.
+macro_rules! conformance {
+    ($name:ident, $environment:ty) => {
+        mod $name {
+            cases! { $environment:
+                shard_maps {
+                    a_global_store_is_made_once_and_replaced_on_demand,
+                    one_of_many_clients_makes_the_global_store,
+                    requests_to_a_missing_global_store_fail,
+                    shard_maps_are_added_found_and_listed,
+                    names_of_shard_maps_compare_without_case_and_trailing_blanks,
+                    a_shard_map_is_refused_if_its_name_or_id_is_taken,
+                    a_shard_map_is_removed_unless_it_has_shards,
+                }
+                global_reads {
+                    shards_are_listed_and_found_by_their_exact_location,
+                    shard_locations_are_distinct_over_all_maps,
+                    reads_of_a_missing_map_are_refused,
+                    mappings_of_a_list_map_are_filtered_by_keys_in_the_range,
+                    mappings_of_a_range_map_are_filtered_by_intersection,
+                    mappings_are_filtered_by_shard,
+                    mappings_are_found_by_key,
+                    mappings_are_found_by_id,
+                    records_are_read_as_they_were_written,
+                    everything_is_loaded_at_once,
+                    reads_do_not_see_what_an_unfinished_operation_adds,
+                }
+                begin_shards {
+                    adding_a_shard,
+                    removing_a_shard,
+                    updating_a_shard,
+                    attaching_a_shard,
+                }
+                begin_mappings {
+                    a_missing_map_or_shard_is_refused,
+                    adding_a_point,
+                    adding_a_range,
+                    removing_a_mapping,
+                    updating_a_mapping,
+                    moving_a_mapping,
+                    splitting_and_merging,
+                    a_refused_step_takes_back_those_before_it,
+                    rows_of_another_operation_are_pending,
+                }
+                end {
+                    operations_on_shards_are_done_and_undone,
+                    adding_and_removing_mappings_is_done_and_undone,
+                    updating_mappings_is_done_and_undone,
+                    splitting_and_merging_is_done_and_undone,
+                    ending_what_was_never_begun_changes_nothing,
+                    ending_in_a_missing_map_is_refused,
+                    the_log_row_is_kept_until_the_end,
+                }
+                locks {
+                    mappings_are_locked_and_unlocked,
+                    wrong_changes_of_locks_are_refused,
+                    all_mappings_of_a_token_are_unlocked,
+                    an_unfinished_operation_holds_the_lock_of_its_mappings,
+                    the_lock_of_an_operation_keeps_others_off,
+                    the_lock_of_an_operation_is_waited_for_within_a_bound,
+                }
+                local_reads {
+                    a_shard_that_cannot_be_reached_is_an_error,
+                    a_local_store_knows_the_maps_that_it_is_part_of,
+                    local_mappings_are_listed_in_the_order_of_their_keys,
+                    a_route_to_a_mapping_is_validated,
+                    a_route_to_a_shard_is_validated,
+                }
+                local_changes {
+                    shards_are_added_removed_and_updated,
+                    adding_a_shard_is_refused_where_another_one_is,
+                    undoing_leaves_alone_what_is_there,
+                    undoing_installs_no_store,
+                    mappings_are_changed_in_the_order_of_the_steps,
+                    changing_mappings_again_changes_nothing,
+                    mappings_of_a_missing_shard_are_refused,
+                    sessions_of_a_mapping_end_and_others_live,
+                    sessions_are_left_alone_on_demand,
+                }
+            }
+        }
+    };
+}
+
+/// The cases that need access to the databases, for an environment that has it.
+macro_rules! conformance_with_access {
+    ($name:ident, $environment:ty) => {
+        mod $name {
+            cases! { $environment:
+                versions {
+                    a_database_without_a_store_has_no_version,
+                    adding_a_shard_installs_the_store_in_its_database,
+                    a_global_store_of_another_major_version_is_refused,
+                    a_local_store_of_another_major_version_is_refused,
+                    another_minor_version_does_not_matter,
+                }
+            }
+        }
+    };
+}
+
+conformance!(sqlite_in_memory, crate::conformance::environments::SqliteInMemory);
+conformance!(sqlite_in_a_directory, crate::conformance::environments::SqliteInDirectory);
+conformance_with_access!(sqlite_in_a_directory_with_access, crate::conformance::environments::SqliteInDirectory);

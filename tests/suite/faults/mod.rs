@@ -1,0 +1,240 @@
+//! Fault handling at each phase: every operation, every request it makes, every way in which that can go wrong. Whatever
+//! happened, readers see the old state or the new one, the next client goes on, and then all stores agree again.
+//!
+//! `case` has the operations, `single` one fault, `undoing` faults of the undo that follows.
+
+mod case;
+mod single;
+mod undoing;
+
+use shardlet::{Error, ErrorCode, ErrorKind, OperationId, Result};
+
+use self::case::{ATTEMPTS, Case, Step, World, new_location};
+use crate::support::consistency::{Facts, assert_consistent, facts};
+use crate::support::probe::{Call, Fault};
+
+/// Whether a request that goes wrong has reached the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+}
+
+/// How a request goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Passing faults until the client gives up.
+    Transient,
+    Unavailable,
+    Unknown,
+    /// The client is gone while it waits for the answer.
+    Dropped,
+}
+
+/// What can go wrong with a request. A store that has committed a change never says that it failed, only that it may have.
+fn ways(call: &Call) -> &'static [(Side, Kind)] {
+    use Kind::{Dropped, Transient, Unavailable, Unknown};
+    use Side::{After, Before};
+    match call {
+        Call::LockOperation | Call::LockOperationAt(_) | Call::EndSessions => &[
+            (Before, Transient),
+            (Before, Unavailable),
+            (Before, Dropped),
+            (After, Transient),
+            (After, Unavailable),
+            (After, Dropped),
+        ],
+        _ => &[
+            (Before, Transient),
+            (Before, Unavailable),
+            (Before, Unknown),
+            (Before, Dropped),
+            (After, Unknown),
+            (After, Dropped),
+        ],
+    }
+}
+
+fn error(kind: Kind) -> Error {
+    let (kind, code) = match kind {
+        Kind::Transient => (ErrorKind::Transient, ErrorCode::StorageOperationFailure),
+        Kind::Unavailable => (ErrorKind::Unavailable, ErrorCode::StorageOperationFailure),
+        Kind::Unknown => (ErrorKind::OutcomeUnknown, ErrorCode::CommitInDoubt),
+        Kind::Dropped => unreachable!("a dropped client gets no error"),
+    };
+    Error::new(kind, code, "injected by the test")
+}
+
+impl World {
+    fn inject(&self, call: &Call, side: Side, kind: Kind) {
+        let times = if kind == Kind::Transient { ATTEMPTS } else { 1 };
+        self.inject_times(call, side, kind, times);
+    }
+
+    fn inject_times(&self, call: &Call, side: Side, kind: Kind, times: usize) {
+        let fault = match (kind, side) {
+            (Kind::Dropped, Side::Before) => Fault::HoldBefore,
+            (Kind::Dropped, Side::After) => Fault::HoldAfter,
+            (_, Side::Before) => Fault::FailBefore(error(kind)),
+            (_, Side::After) => Fault::FailAfter(error(kind)),
+        };
+        self.probe.inject(call.clone(), times, fault);
+    }
+
+    /// Lets that many such requests pass before the fault that is injected next.
+    fn pass(&self, call: &Call, times: usize) {
+        self.probe.inject(call.clone(), times, Fault::Pass);
+    }
+
+    /// Runs an operation; one that is dropped is dropped when its request is held, and has no result.
+    async fn run(&self, step: Step, dropped: bool) -> Option<Result<()>> {
+        let mut run = step.run;
+        if !dropped {
+            return Some(run.await);
+        }
+        tokio::select! {
+            result = &mut run => panic!("it was not held: {result:?}"),
+            () = self.probe.held() => None,
+        }
+    }
+
+    async fn facts(&self) -> Facts {
+        facts(self.probe.inner()).await
+    }
+
+    async fn pending(&self) -> Vec<i32> {
+        use shardlet::gsm::GlobalStore;
+        let entries = self.probe.inner().pending_operations().await.unwrap();
+        entries.iter().map(|entry| entry.undo_start).collect()
+    }
+}
+
+/// What an operation leads to, found out once by doing it without faults.
+struct Expected {
+    case: Case,
+    new_shape: Vec<String>,
+}
+
+/// What the next client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The same operation with the same handles.
+    Repeats,
+    /// Another one that meets the same rows.
+    Neighbour,
+}
+
+impl Expected {
+    async fn of(case: Case) -> Self {
+        let world = World::new(case).await;
+        let before = world.facts().await;
+        let step = case.step(&world, &world.faulty);
+        let id = step.id;
+        world.run(step, false).await.unwrap().unwrap();
+        let calls = case.calls();
+        let made: usize = calls.iter().map(|call| world.probe.count(call)).sum();
+        assert_eq!((made, world.probe.total()), (calls.len(), calls.len()), "{case:?}: requests");
+        let new_shape = world.facts().await.shape;
+        assert_ne!(new_shape, before.shape, "{case:?}: the operation changes something");
+        let expected = Self { case, new_shape };
+        expected.settle(&world, &before, &[id], true, Next::Repeats, "without a fault").await;
+        expected
+    }
+
+    /// Lets the next client do what it does, which depends on whether the operation was done; then all has to be in order.
+    async fn settle(&self, world: &World, before: &Facts, ids: &[OperationId], done: bool, next: Next, about: &str) {
+        let Self { case, new_shape } = self;
+        let about = format!("{case:?}, {about}, then {next:?}");
+        let (step, refusal) = match next {
+            Next::Repeats => (case.step(world, &world.sound), done.then(|| case.refusal_of_repetition())),
+            Next::Neighbour => {
+                (case.neighbour(world, &world.sound), done.then(|| case.refusal_of_neighbour()).flatten())
+            }
+        };
+        let next_id = step.id;
+        let result = world.run(step, false).await.unwrap();
+        assert_eq!(result.as_ref().err().map(Error::kind), refusal, "{about}: {result:?}");
+        let now = world.facts().await;
+        match next {
+            Next::Repeats => assert_eq!(&now.shape, new_shape, "{about}"),
+            Next::Neighbour => {
+                let expected = if done { new_shape } else { &before.shape };
+                let lost: Vec<_> = expected.iter().filter(|line| !now.shape.contains(line)).collect();
+                assert!(lost.is_empty(), "{about}: lost {lost:?}");
+                assert_eq!(now.shape.len(), expected.len() + usize::from(refusal.is_none()), "{about}: {now:?}");
+            }
+        }
+        assert_consistent(world.probe.inner(), &[new_location()], &about).await;
+        for id in ids.iter().chain([&next_id]) {
+            world.assert_unlocked(*id, &about).await;
+        }
+        world.assert_routes(&about).await;
+    }
+}
+
+macro_rules! for_every_case {
+    ($($name:ident: $case:ident,)*) => {
+        /// A case that is not listed here would not be tested.
+        const LISTED: &[Case] = &[$(Case::$case),*];
+
+        $(mod $name {
+            use super::{Case, single, undoing};
+
+            #[tokio::test]
+            async fn one_fault_at_each_phase() {
+                single::at_each_phase(Case::$case).await;
+            }
+
+            #[tokio::test]
+            async fn one_transient_fault_at_each_phase_is_absorbed() {
+                single::transient_once(Case::$case).await;
+            }
+
+            #[tokio::test]
+            async fn dropped_after_any_number_of_polls() {
+                single::dropped_after_polls(Case::$case).await;
+            }
+
+            #[tokio::test]
+            async fn a_fault_of_the_second_try_undoes_the_first() {
+                undoing::second_try_fails(Case::$case).await;
+            }
+
+            #[tokio::test]
+            async fn the_undo_of_the_owner_fails_too() {
+                undoing::own_undo_fails(Case::$case).await;
+            }
+
+            #[tokio::test]
+            async fn the_undo_by_the_next_client_fails_too() {
+                undoing::foreign_undo_fails(Case::$case).await;
+            }
+        })*
+    };
+}
+
+for_every_case! {
+    create_shard: CreateShard,
+    delete_shard: DeleteShard,
+    update_shard: UpdateShard,
+    add_point: AddPoint,
+    delete_point: DeletePoint,
+    point_offline: PointOffline,
+    point_online: PointOnline,
+    move_point: MovePoint,
+    move_point_offline: MovePointOffline,
+    add_range: AddRange,
+    delete_range: DeleteRange,
+    range_offline: RangeOffline,
+    range_online: RangeOnline,
+    move_range: MoveRange,
+    move_locked_range_online: MoveLockedRangeOnline,
+    split: Split,
+    merge: Merge,
+    merge_locked: MergeLocked,
+}
+
+#[test]
+fn every_case_is_listed() {
+    assert_eq!(LISTED, &Case::ALL);
+}
