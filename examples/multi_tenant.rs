@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use shardlet::{
-    ErrorKind, ListShardMap, NoCredentials, Options, ShardLocation, ShardMapManager, Sqlite, SqliteConnection,
-    Validation,
+    ErrorKind, ListShardMap, MappingStatus, NoCredentials, Options, ShardLocation, ShardMapManager, Sqlite,
+    SqliteConnection, Validation,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -44,10 +44,13 @@ async fn main() -> Outcome<()> {
     check(&tenants, &all).await
 }
 
-/// Puts every tenant online. Also those that are: an operation first undoes what a killed client left unfinished.
+/// Undoes what a killed run left unfinished, and puts every tenant online.
 async fn put_online_what_the_last_run_left(tenants: &Tenants) -> Outcome<()> {
+    let _ = tenants.manager().undo_pending_operations().await?;
     for mapping in tenants.mappings().await? {
-        let _ = tenants.mark_mapping_online(mapping).await?;
+        if mapping.status() == MappingStatus::Offline {
+            let _ = tenants.mark_mapping_online(mapping).await?;
+        }
     }
     Ok(())
 }

@@ -92,6 +92,10 @@ async fn find_or_create_mappings(orders: &Orders) -> Outcome<()> {
 /// It relies on one rule that `move_with_rows` keeps: the shard that the map names for a range always has all of the
 /// range's rows. Rows elsewhere are leftovers of a move that was cut short, and then the range is still offline.
 async fn put_right_what_the_last_run_left(orders: &Orders) -> Outcome<()> {
+    let undone = orders.manager().undo_pending_operations().await?;
+    if undone > 0 {
+        println!("Undid {undone} operation that the last run left unfinished");
+    }
     let shards = orders.shards().await?;
     for mapping in orders.mappings().await? {
         if mapping.status() == MappingStatus::Offline {
@@ -100,9 +104,8 @@ async fn put_right_what_the_last_run_left(orders: &Orders) -> Outcome<()> {
                 let deleted = delete_rows(&mut connect_to(orders, other).await?, &mapping.range()).await?;
                 println!("Deleted {deleted} rows that it left on {}", other.location());
             }
+            let _ = orders.mark_mapping_online(mapping).await?;
         }
-        // Also if it is online: an operation on a mapping first undoes what a killed client left unfinished there.
-        let _ = orders.mark_mapping_online(mapping).await?;
     }
     for (low, high, database) in LAYOUT {
         let home = orders.shard(&ShardLocation::new(SERVER, database)).await?;

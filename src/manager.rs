@@ -14,7 +14,7 @@ use crate::model::{
     Mapping, MappingRecord, PointMapping, RangeMapping, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
     ShardMapName, StoreVersion,
 };
-use crate::operation::Stores;
+use crate::operation::{Coordinator, Stores};
 use crate::options::{LoadPolicy, Options};
 use crate::range_map::RangeShardMap;
 use crate::routing::Router;
@@ -237,6 +237,28 @@ impl<B: Stores> ShardMapManager<B> {
         let mut locations = locations.map_err(|error| about(error, "GetDistinctShardLocations"))?;
         locations.sort();
         Ok(locations)
+    }
+
+    /// Undoes the operations that clients left unfinished when they died, and says how many those were.
+    ///
+    /// Operations undo what they meet on their way; this is for what nobody meets, for example when an application starts:
+    /// until an interrupted split is undone, opening a connection for its keys fails with kind `PendingOperation`. An
+    /// operation that another client is at work on is waited for, not disturbed.
+    ///
+    /// One read of the global store, then two requests to it and one or two to shards for each operation. Cancel safe:
+    /// what is not undone stays pending.
+    ///
+    /// # Errors
+    /// `PendingOperation` if one cannot be undone now, with the cause as source; `TimedOut` if another client keeps its
+    /// lock; `StoreDamaged`. What was undone before stays so.
+    pub async fn undo_pending_operations(&self) -> Result<usize> {
+        let about = |error: Error| about(error, "UndoPendingOperations");
+        let coordinator = Coordinator::new(&self.shared.stores, &self.shared.options.retry);
+        let mut undone = 0;
+        for entry in self.shared.stores.pending_operations().await.map_err(about)? {
+            undone += usize::from(coordinator.undo_pending(&entry).await.map_err(about)?);
+        }
+        Ok(undone)
     }
 
     /// The backend that the manager works on.

@@ -91,7 +91,7 @@ impl<'s, B: Stores> Coordinator<'s, B> {
                 Ok(Attempt::Done(ended)) => return Ok(ended),
                 Ok(Attempt::Pending(entry)) if undone < self.retry.undone_operations => {
                     undone += 1;
-                    self.undo_pending(&entry).await?;
+                    let _ = self.undo_pending(&entry).await?;
                     continue;
                 }
                 Ok(Attempt::Pending(entry)) => {
@@ -166,15 +166,16 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         Ok(Attempt::Done(ended))
     }
 
-    /// Undoes an operation that another client left, or fails with kind `PendingOperation`.
+    /// Undoes an operation that another client left, or fails with kind `PendingOperation`. False if it was not pending any
+    /// more once its lock was free.
     #[tracing::instrument(level = "debug", skip_all, fields(id = %entry.id))]
-    pub(crate) async fn undo_pending(&self, entry: &LogEntry) -> Result<()> {
+    pub(crate) async fn undo_pending(&self, entry: &LogEntry) -> Result<bool> {
         let id = entry.id;
         tracing::info!(%id, code = entry.code, "undoing an operation that another client left unfinished");
         let undone = self.undo(entry).await;
         telemetry::undo(undone.is_ok());
         match undone {
-            Ok(_) => Ok(()),
+            Ok(undone) => Ok(undone == Undone::Yes),
             // What is damaged will not be undone by trying again.
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::StoreDamaged) => Err(error),
             Err(error) => Err(pending(id, format!("and could not be undone: {error}")).with_source(error)),

@@ -71,7 +71,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
             match self.stores().change_lock(self.id(), &change).await {
                 Ok(LockOutcome::Changed(count)) => return Ok(count),
                 Ok(LockOutcome::Pending(entry)) => {
-                    Coordinator::new(self.stores(), retry).undo_pending(&entry).await.map_err(about)?;
+                    let _ = Coordinator::new(self.stores(), retry).undo_pending(&entry).await.map_err(about)?;
                 }
                 Err(error) => {
                     if error.code() == ErrorCode::MappingDoesNotExist

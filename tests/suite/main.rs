@@ -15,6 +15,7 @@ mod golden_pending;
 mod hygiene;
 mod log_records;
 mod model;
+mod pending;
 mod processes;
 mod requests;
 mod routing;

@@ -1,0 +1,50 @@
+//! Operations that nobody meets on his way, undone by the manager's own call.
+
+use shardlet::{
+    Error, ErrorCode, ErrorKind, NoCredentials, Options, RangeShardMap, ShardMapManager, Sqlite, Validation, rusqlite,
+};
+
+use crate::support::consistency::assert_consistent;
+use crate::support::probe::{Call, Fault, Probe};
+use crate::support::{directory, location, quick, shards};
+
+/// A manager on a directory, whose map has one range on one shard and a split of it that nobody finished or undid.
+async fn with_unfinished_split(directory: &tempfile::TempDir) -> RangeShardMap<i64, Probe<Sqlite>> {
+    let probe = Probe::new(Sqlite::open_with(directory.path(), quick()).unwrap());
+    let manager = ShardMapManager::open_or_create(probe.clone(), Options::default()).await.unwrap();
+    let map: RangeShardMap<i64, _> = manager.create_range_shard_map("orders").await.unwrap();
+    let shard = shards(&map, 1).await.remove(0);
+    let range = map.create_mapping(0..100, &shard).await.unwrap();
+    let lost = Error::new(ErrorKind::Unavailable, ErrorCode::StorageOperationFailure, "lost");
+    probe.inject(Call::EndDo, 1, Fault::FailBefore(lost.clone()));
+    probe.inject(Call::FindOperation, 1, Fault::FailBefore(lost));
+    let _ = map.split_mapping(range, 50).await.unwrap_err();
+    map
+}
+
+#[tokio::test]
+async fn what_a_client_left_is_undone_on_request_and_its_keys_are_served_again() {
+    let directory = directory();
+    let map = with_unfinished_split(&directory).await;
+    let opened = map.open_connection_for_key(&70, &NoCredentials, Validation::Validate).await;
+    assert_eq!(opened.unwrap_err().kind(), ErrorKind::PendingOperation);
+
+    assert_eq!(map.manager().undo_pending_operations().await.unwrap(), 1);
+    assert_consistent(map.manager().backend(), &[location(0)], "after the undo").await;
+    let opened = map.open_connection_for_key(&70, &NoCredentials, Validation::Validate).await;
+    assert_eq!(opened.unwrap().location(), &location(0));
+    assert_eq!(map.manager().undo_pending_operations().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_undo_start_that_no_client_writes_skips_no_step() {
+    for start in [-1, 0, 99, 114, 116, 999, i32::MAX] {
+        let directory = directory();
+        let map = with_unfinished_split(&directory).await;
+        let database = rusqlite::Connection::open(directory.path().join("gsm.db")).unwrap();
+        let set = r#"UPDATE "__ShardManagement.OperationsLogGlobal" SET "UndoStartState" = ?1"#;
+        assert_eq!(database.execute(set, [start]).unwrap(), 1);
+        assert_eq!(map.manager().undo_pending_operations().await.unwrap(), 1, "{start}");
+        assert_consistent(map.manager().backend(), &[location(0)], &format!("undone from {start}")).await;
+    }
+}
