@@ -12,6 +12,17 @@ use crate::operation::{Plan, Request};
 ///
 /// [`plan`](Self::plan) shows the steps without taking them.
 ///
+/// # Cost
+/// Two requests to the global store and one to each shard concerned: one shard, or two for a move. Draining sessions adds one.
+/// Each unfinished operation of another client that is met on the way adds one that was refused, and its undo: two and one or
+/// two. On top of the requests come the locks of the operation, on SQLite a lock file.
+///
+/// # Errors
+/// Beside those named at each call: `Unavailable`, `TimedOut`, `StoreDamaged` and `VersionMismatch` from either store, with
+/// the place; `PendingOperation` if another client's operation could not be undone; `OutcomeUnknown` if the last commit is
+/// in doubt; `Transient` after the tries of [`RetryPolicy`](crate::RetryPolicy). Nothing is changed then, or what was changed
+/// is undone now or by the next client, except where the outcome is unknown.
+///
 /// # Cancel safety
 /// Dropping it before it is polled does nothing. Dropping it later leaves the old state, the new state, or an unfinished
 /// operation that the next client undoes; the mapping or shard that it was given is then to be read again.

@@ -65,9 +65,14 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     /// # Errors
     /// `NotFound` if no mapping holds the key, or the map is gone; `InvalidInput` if the key is outside its type's range.
     pub async fn lookup_mapping(&self, key: &M::Key) -> Result<M> {
-        if let Some(found) = self.cached_mapping(key) {
-            return Ok(found);
+        match self.cached_mapping(key) {
+            Some(found) => Ok(found),
+            // Boxed, so that a warm lookup does not carry the state of a cold one around.
+            None => Box::pin(self.load_mapping(key)).await,
         }
+    }
+
+    async fn load_mapping(&self, key: &M::Key) -> Result<M> {
         let about = |error: Error| self.about(error.with_operation("GetMappingForKey"));
         let key = Self::routed(key).map_err(about)?;
         let found = self.router().find(self.stores(), &key).await.map_err(about)?;
