@@ -132,13 +132,16 @@ impl<W: Word> Router<W> {
         key: &RoutedKey<W>,
         doubted: &Arc<MappingRecord>,
     ) -> Result<Option<Arc<MappingRecord>>> {
-        let newer = |router: &Self| router.cache.peek(&key.word).filter(|newer| newer.id != doubted.id);
-        if let Some(newer) = newer(self) {
+        if let Some(newer) = self.cached_but(key, doubted) {
             return Ok(Some(newer));
         }
         let epoch = self.cache.epoch();
         let (this, stores, wanted, old) = (Arc::clone(self), stores.clone(), key.clone(), Arc::clone(doubted));
         let load = move || async move {
+            // Another load may have brought it between our look and our turn.
+            if let Some(newer) = this.cached_but(&wanted, &old) {
+                return Ok(Some(newer));
+            }
             let found = this.read(&stores, &wanted, epoch).await?;
             if found.is_none() {
                 let _ = this.cache.invalidate(&old);
@@ -146,6 +149,11 @@ impl<W: Word> Router<W> {
             Ok(found)
         };
         self.loads.load((key.word, epoch, Some(doubted.id)), self.load_deadline, load).await
+    }
+
+    /// The mapping of a key from the cache, unless it is the one that is doubted.
+    fn cached_but(&self, key: &RoutedKey<W>, doubted: &MappingRecord) -> Option<Arc<MappingRecord>> {
+        self.cache.peek(&key.word).filter(|cached| cached.id != doubted.id)
     }
 
     /// Opens a connection to the shard that holds the key.
