@@ -32,7 +32,25 @@ struct Inner {
 
 /// An error of this library: what happened, where, and what can be done about it.
 ///
-/// Cloning costs a reference count. Two clones describe the same failure.
+/// Cloning costs a reference count. Two clones describe the same failure. The message says what is known of operation, map and
+/// place; what the driver said is in [`source`](std::error::Error::source), which may quote the application's own SQL.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+/// use shardlet::{
+///     ErrorKind, ListShardMap, NoCredentials, Options, ShardMapManager, Sqlite, Validation,
+/// };
+/// let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+/// let tenants: ListShardMap<i32, _> = manager.create_list_shard_map("tenants").await?;
+/// match tenants.open_connection_for_key(&7, &NoCredentials, Validation::Validate).await {
+///     Ok(_) => println!("connected"),
+///     Err(error) if error.kind() == ErrorKind::NotFound => println!("no such tenant"),
+///     Err(error) if error.kind() == ErrorKind::Offline => println!("being moved, come back later"),
+///     Err(error) if error.is_transient() => println!("try again: {error}"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -121,7 +139,8 @@ pub enum ErrorCategory {
 
 /// A stable number for each way to fail.
 ///
-/// 0 to 30 are the numbers of the reference library's `ShardManagementErrorCode`; those from 1000 on are ours.
+/// 1 to 30 are the numbers of the reference library's `ShardManagementErrorCode`; those from 1000 on are ours. `code as u32` is
+/// the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the names up to 30 are the reference library's; ours say it all")]

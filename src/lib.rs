@@ -45,7 +45,7 @@
 //!
 //! # Promises
 //!
-//! - A connection that was validated is never one to a shard that does not own the key.
+//! - A connection that was validated is never one to a shard that did not own the key when it was opened.
 //! - A lookup of a cached key does no I/O, takes no lock and allocates nothing; a cold one costs one read of the global store
 //!   however many callers wait for it. With the global store down, cached keys keep routing.
 //! - A client killed at any instruction, or a future dropped at any await, leaves the old state, the new state, or an

@@ -25,6 +25,14 @@ use crate::shard_map::ShardMap;
 ///
 /// Cloning costs a reference count; clones share everything. All calls may be made from any number of tasks at once.
 ///
+/// # Errors
+/// Each call names its own. Beside those any call may fail with `Unavailable`, `TimedOut`, `Transient`, `VersionMismatch` or
+/// `StoreDamaged` for the global store.
+///
+/// # Cancel safety
+/// Every future may be dropped at any await. A read then has no effect; what creates or deletes happens or does not, and which of
+/// the two is seen by the next read.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
 /// use shardlet::{Options, RangeShardMap, ShardMapManager, Sqlite};
@@ -50,8 +58,8 @@ struct Shared<B> {
 impl<B: Stores> ShardMapManager<B> {
     /// Creates the store and opens it.
     ///
-    /// One transaction on the global store; with [`CreateMode::Replace`] an old store is dropped in it. Cancel safe: the store
-    /// is there whole or not at all.
+    /// One transaction on the global store, in which [`CreateMode::Replace`] drops an old store first, then the requests of
+    /// [`open`](Self::open). Cancel safe: the store is there whole or not at all.
     ///
     /// # Errors
     /// `AlreadyExists` if there is a store and the mode is [`CreateMode::Keep`]; `Unavailable` if the database cannot be
@@ -78,7 +86,7 @@ impl<B: Stores> ShardMapManager<B> {
         })
     }
 
-    /// Opens a store if it is there.
+    /// Opens a store if it is there. Costs what [`open`](Self::open) does.
     ///
     /// # Errors
     /// As [`open`](Self::open), but for `NotFound`.
@@ -97,7 +105,8 @@ impl<B: Stores> ShardMapManager<B> {
         Ok(Some(manager))
     }
 
-    /// Opens the store, after creating it if there is none. Two clients at once get the same store.
+    /// Opens the store, after creating it if there is none. Two clients at once get the same store. Costs what
+    /// [`open`](Self::open) does, and two requests more where there is none.
     ///
     /// # Errors
     /// As [`create`](Self::create) and [`open`](Self::open), but for `NotFound` and `AlreadyExists`.
@@ -111,7 +120,7 @@ impl<B: Stores> ShardMapManager<B> {
         }
     }
 
-    /// Creates an empty list map.
+    /// Creates an empty list map. One request to the global store.
     ///
     /// # Errors
     /// `InvalidInput` for a name that is not allowed ([`ShardMapName`]); `AlreadyExists`.
@@ -119,7 +128,7 @@ impl<B: Stores> ShardMapManager<B> {
         self.create_map::<PointMapping<K>>(name).await
     }
 
-    /// Creates an empty range map.
+    /// Creates an empty range map. One request to the global store.
     ///
     /// # Errors
     /// As [`create_list_shard_map`](Self::create_list_shard_map).
@@ -130,7 +139,7 @@ impl<B: Stores> ShardMapManager<B> {
     /// The list map of a name. One read of the global store.
     ///
     /// # Errors
-    /// `NotFound`; `WrongKeyType` if it is a range map or its keys are of another type.
+    /// `NotFound`; `InvalidInput` for the name; `WrongKeyType` if it is a range map or its keys are of another type.
     pub async fn list_shard_map<K: ShardKey>(&self, name: &str) -> Result<ListShardMap<K, B>> {
         self.handle(self.shard_map(name).await?)
     }
@@ -138,28 +147,29 @@ impl<B: Stores> ShardMapManager<B> {
     /// The range map of a name. One read of the global store.
     ///
     /// # Errors
-    /// `NotFound`; `WrongKeyType` if it is a list map or its keys are of another type.
+    /// `NotFound`; `InvalidInput` for the name; `WrongKeyType` if it is a list map or its keys are of another type.
     pub async fn range_shard_map<K: ShardKey>(&self, name: &str) -> Result<RangeShardMap<K, B>> {
         self.handle(self.shard_map(name).await?)
     }
 
-    /// The list map of a name, if there is one.
+    /// The list map of a name, if there is one. One read of the global store.
     ///
     /// # Errors
-    /// `WrongKeyType` as [`list_shard_map`](Self::list_shard_map).
+    /// `InvalidInput` for the name; `WrongKeyType` as [`list_shard_map`](Self::list_shard_map).
     pub async fn find_list_shard_map<K: ShardKey>(&self, name: &str) -> Result<Option<ListShardMap<K, B>>> {
         self.find_shard_map(name).await?.map(|info| self.handle(info)).transpose()
     }
 
-    /// The range map of a name, if there is one.
+    /// The range map of a name, if there is one. One read of the global store.
     ///
     /// # Errors
-    /// `WrongKeyType` as [`range_shard_map`](Self::range_shard_map).
+    /// `InvalidInput` for the name; `WrongKeyType` as [`range_shard_map`](Self::range_shard_map).
     pub async fn find_range_shard_map<K: ShardKey>(&self, name: &str) -> Result<Option<RangeShardMap<K, B>>> {
         self.find_shard_map(name).await?.map(|info| self.handle(info)).transpose()
     }
 
-    /// The list map of a name, created if there is none. Idempotent, also for two clients at once.
+    /// The list map of a name, created if there is none. Idempotent, also for two clients at once. One request to the global
+    /// store, two where it creates the map.
     ///
     /// # Errors
     /// `InvalidInput` for the name; `WrongKeyType`.
@@ -167,7 +177,8 @@ impl<B: Stores> ShardMapManager<B> {
         self.map_or_create::<PointMapping<K>>(name).await
     }
 
-    /// The range map of a name, created if there is none. Idempotent, also for two clients at once.
+    /// The range map of a name, created if there is none. Idempotent, also for two clients at once. One request to the global
+    /// store, two where it creates the map.
     ///
     /// # Errors
     /// `InvalidInput` for the name; `WrongKeyType`.
@@ -200,7 +211,7 @@ impl<B: Stores> ShardMapManager<B> {
         })
     }
 
-    /// What is known of the shard map of a name, if there is one.
+    /// What is known of the shard map of a name, if there is one. One read of the global store.
     ///
     /// # Errors
     /// `InvalidInput` for the name.

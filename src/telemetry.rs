@@ -38,6 +38,11 @@ pub(crate) fn opened(validated: bool, failed: Option<ErrorKind>, took: Duration)
     time("shardlet_open_seconds", took);
 }
 
+/// A pooled connection was closed instead of used again.
+pub(crate) fn connection_discarded(reason: &'static str) {
+    count("shardlet_discarded_connections_total", &[("reason", reason)]);
+}
+
 fn outcome(failed: Option<ErrorKind>) -> &'static str {
     match failed {
         None => "ok",

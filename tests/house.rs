@@ -18,7 +18,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("model", &["error", "key"]),
     ("error", &["key", "model"]),
     ("telemetry", &["error"]),
-    ("backend", &["error", "key", "model"]),
+    ("backend", &["error", "key", "model", "telemetry"]),
     ("gsm", &["error", "key", "model", "backend"]),
     ("lsm", &["error", "key", "model", "backend"]),
     ("operation", &["error", "key", "model", "telemetry", "backend", "gsm", "lsm"]),
@@ -84,6 +84,37 @@ fn modules_use_only_what_their_layer_allows() {
         for name in used(&fs::read_to_string(&file).unwrap()) {
             if name != module && !allowed.contains(&name.as_str()) {
                 wrong.push(format!("{} uses {name}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Calls of `GlobalStore` and `LocalStore` that write.
+const WRITES: [&str; 6] =
+    ["create_global", "add_shard_map", "remove_shard_map", "change_lock", "lock_operation", "lock_operation_at"];
+
+#[test]
+fn routing_writes_to_no_store() {
+    let mut wrong = Vec::new();
+    for (file, _) in sources().into_iter().filter(|(_, module)| module == "routing") {
+        let text = fs::read_to_string(&file).unwrap();
+        wrong
+            .extend(WRITES.iter().filter(|call| text.contains(&format!(".{call}("))).map(|call| (file.clone(), *call)));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_files_that_the_documents_name_are_there() {
+    let mut wrong = Vec::new();
+    for document in ["README.md", "Cargo.toml", "docs/architecture.md", "docs/differences.md", "docs/testing.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for word in text.split(|c: char| !(c.is_alphanumeric() || "/._-".contains(c))) {
+            let word = word.trim_end_matches('.');
+            let ours = ["src/", "tests/", "docs/", "examples/", "benches/", "sql/"];
+            if ours.iter().any(|folder| word.starts_with(folder)) && !root().join(word).exists() {
+                wrong.push(format!("{document} names {word}"));
             }
         }
     }

@@ -27,13 +27,21 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 }
 
 /// How long a backend waits for what. Each is a bound on one wait; an error of kind
-/// [`TimedOut`](crate::ErrorKind::TimedOut) names the one that ran out.
+/// [`TimedOut`](crate::ErrorKind::TimedOut) names the one that ran out. Start from the default and set what differs.
+///
+/// ```
+/// use std::time::Duration;
+/// use shardlet::Timeouts;
+/// let timeouts = Timeouts::default().command(Duration::from_secs(5));
+/// assert_eq!(timeouts.connect, Duration::from_secs(15));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
     /// Opening a connection. 15 s unless set.
     pub connect: Duration,
-    /// One request to a store, its waits for locks of the database included. 30 s unless set.
+    /// One request to a store, and in it each wait for a lock of the database. 30 s unless set. Statements of the application
+    /// are not bounded, but for those waits.
     pub command: Duration,
     /// A free connection of a pool. 30 s unless set.
     pub pool_wait: Duration,
@@ -49,6 +57,36 @@ impl Default for Timeouts {
             pool_wait: Duration::from_secs(30),
             operation_lock: Duration::from_secs(60),
         }
+    }
+}
+
+impl Timeouts {
+    /// Sets [`Timeouts::connect`].
+    #[must_use]
+    pub fn connect(mut self, limit: Duration) -> Self {
+        self.connect = limit;
+        self
+    }
+
+    /// Sets [`Timeouts::command`].
+    #[must_use]
+    pub fn command(mut self, limit: Duration) -> Self {
+        self.command = limit;
+        self
+    }
+
+    /// Sets [`Timeouts::pool_wait`].
+    #[must_use]
+    pub fn pool_wait(mut self, limit: Duration) -> Self {
+        self.pool_wait = limit;
+        self
+    }
+
+    /// Sets [`Timeouts::operation_lock`].
+    #[must_use]
+    pub fn operation_lock(mut self, limit: Duration) -> Self {
+        self.operation_lock = limit;
+        self
     }
 }
 

@@ -16,7 +16,7 @@ pub enum CreateMode {
     Replace,
 }
 
-/// The kinds of operations. The numbers are the stored ones (`reference`: its `StoreOperationCode`).
+/// The kinds of operations. The numbers are the stored ones, those of the reference library's `StoreOperationCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the names say it all")]

@@ -1,6 +1,7 @@
 //! Mappings: which shard holds a key or a range of keys.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -189,6 +190,12 @@ impl<K, S> PartialEq for KeyedMapping<K, S> {
 }
 
 impl<K, S> Eq for KeyedMapping<K, S> {}
+
+impl<K, S> Hash for KeyedMapping<K, S> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.record.id.hash(state);
+    }
+}
 
 impl<K: ShardKey, S: Shape> fmt::Display for KeyedMapping<K, S> {
     /// `P[id:key]` or `R[id:[low:high)]`, as in the reference library.

@@ -74,6 +74,12 @@ impl PartialEq for Shard {
 
 impl Eq for Shard {}
 
+impl std::hash::Hash for Shard {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.id, self.version).hash(state);
+    }
+}
+
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.location)

@@ -7,8 +7,8 @@ use super::local::LocalChange;
 use crate::lsm::{LocalStep, ShardAction};
 use crate::model::{MappingId, OperationId, Place, SessionPolicy, ShardId};
 
-/// The steps that an operation would take, in order. Each is one transaction at one place; what stands between begin and
-/// end is undone in reverse order if a step fails or the client dies.
+/// The steps that an operation would take, in order. Each but the ending of sessions is one transaction at one place; what
+/// stands between begin and end is undone in reverse order if a step fails or the client dies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     operation: &'static str,

@@ -299,6 +299,8 @@ impl Unreachable {
             Some(pause) => (pause.length * 2).min(REFRESH_PAUSES.1),
             None => REFRESH_PAUSES.0,
         };
+        // A shard that nobody asks for any more is forgotten, and with the last one opens take no lock again.
+        shards.retain(|_, pause| now < pause.until + REFRESH_PAUSES.1);
         let _ = shards.insert(shard, Pause { until: now + length, length });
         self.count.store(shards.len(), Ordering::Relaxed);
         true
@@ -310,6 +312,8 @@ impl Unreachable {
         }
         let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = shards.remove(&shard);
+        let now = Instant::now();
+        shards.retain(|_, pause| now < pause.until + REFRESH_PAUSES.1);
         self.count.store(shards.len(), Ordering::Relaxed);
     }
 }

@@ -12,6 +12,20 @@ use crate::operation::{Plan, Request};
 ///
 /// [`plan`](Self::plan) shows the steps without taking them.
 ///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+/// # use shardlet::{Options, RangeShardMap, ShardLocation, ShardMapManager, Sqlite};
+/// # let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+/// # let orders: RangeShardMap<i64, _> = manager.create_range_shard_map("orders").await?;
+/// # let shard = orders.create_shard(&ShardLocation::new("server-a", "sample_shard_0")).await?;
+/// let create = orders.create_mapping(0..50, &shard);
+/// println!("{}", create.plan()?);    // nothing has been sent to a store
+/// assert_eq!(create.plan()?.steps().len(), 3);
+/// let mapping = create.await?;
+/// # let _ = mapping;
+/// # Ok(()) }
+/// ```
+///
 /// # Cost
 /// Two requests to the global store and one to each shard concerned: one shard, or two for a move. Draining sessions adds one.
 /// Each unfinished operation of another client that is met on the way adds one that was refused, and its undo: two and one or

@@ -10,6 +10,27 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     /// Locks a mapping: from now on it is changed only through handles that present the token, as the returned one does.
     /// Routing is not affected. One write to the global store.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+    /// # use shardlet::{ErrorKind, LockToken, Options, RangeShardMap, ShardLocation, ShardMapManager, Sqlite};
+    /// # let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+    /// # let orders: RangeShardMap<i64, _> = manager.create_range_shard_map("orders").await?;
+    /// # let shard = orders.create_shard(&ShardLocation::new("server-a", "sample_shard_0")).await?;
+    /// # let mapping = orders.create_mapping(0..50, &shard).await?;
+    /// let token = LockToken::random();
+    /// let mine = orders.lock_mapping(mapping, token).await?;
+    /// let mine = orders.mark_mapping_offline(mine).await?;    // the new handle presents the token, too
+    ///
+    /// // A handle that was read anew does not, until it is told to.
+    /// let read = orders.mapping_for_key(&25).await?;
+    /// let refused = orders.mark_mapping_online(read.clone()).await.unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::Locked);
+    /// let online = orders.mark_mapping_online(read.holding(token)).await?;
+    /// orders.unlock_mapping(online, token).await?;
+    /// # drop(mine);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// `Locked` if it is locked already; `Stale`; `InvalidInput` for [`LockToken::FORCE_UNLOCK`] or [`LockToken::NONE`].
     pub async fn lock_mapping(&self, mapping: M, token: LockToken) -> Result<M> {

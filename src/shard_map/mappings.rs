@@ -13,6 +13,21 @@ use crate::operation::{Request, Stores, add_mapping, remove_mapping, update_mapp
 use crate::routing::RoutedKey;
 
 /// What to change of a mapping. Start from the default and set what changes; with nothing set nothing happens.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+/// # use shardlet::{MappingStatus, MappingUpdate, Options, RangeShardMap, ShardLocation, ShardMapManager, Sqlite};
+/// # let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+/// # let orders: RangeShardMap<i64, _> = manager.create_range_shard_map("orders").await?;
+/// # let first = orders.create_shard(&ShardLocation::new("server-a", "sample_shard_0")).await?;
+/// # let second = orders.create_shard(&ShardLocation::new("server-a", "sample_shard_1")).await?;
+/// # let mapping = orders.create_mapping(0..50, &first).await?;
+/// // Offline and to another shard in one operation.
+/// let update = MappingUpdate::new().status(MappingStatus::Offline).shard(&second);
+/// let moved = orders.update_mapping(mapping, &update).await?;
+/// assert_eq!(moved.shard().location(), second.location());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MappingUpdate {
     status: Option<MappingStatus>,
@@ -59,7 +74,8 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         self.find_mapping_for_key(key).await?.ok_or_else(|| self.not_mapped("GetMappingForKey"))
     }
 
-    /// The mapping that holds a key, if there is one, as the global store has it now.
+    /// The mapping that holds a key, if there is one, as the global store has it now. One read, as for
+    /// [`mapping_for_key`](Self::mapping_for_key).
     ///
     /// # Errors
     /// `InvalidInput` if the key is outside its type's range; `NotFound` if the map is gone.

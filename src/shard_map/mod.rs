@@ -34,6 +34,14 @@ type Word<M> = <<M as Mapping>::Key as ShardKey>::Word;
 ///
 /// Calls that change something return an [`Operation`], which does nothing until it is awaited and can show its plan. All
 /// of them change metadata only; rows of the application are never touched.
+///
+/// # Errors
+/// Each call names its own. Beside those any call that asks a store may fail with `Unavailable`, `TimedOut`, `Transient`,
+/// `VersionMismatch` or `StoreDamaged`, and [`Error::place`] says which store. Only operations are tried again by themselves.
+///
+/// # Cancel safety
+/// Every future may be dropped at any await. A read then has no effect; a change of locks happens or does not; for operations see
+/// [`Operation`].
 pub struct ShardMap<M: Mapping, B: Backend> {
     shared: Arc<Shared<M, B>>,
 }

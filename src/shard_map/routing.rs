@@ -19,8 +19,9 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     ///
     /// # Errors
     /// `NotFound` if no mapping holds the key; `Offline`; `PendingOperation` if global store and shard disagree because a
-    /// change is under way; `Stale` if it changed again between the refresh and the second try; `Unavailable` with the store or shard in [`Error::place`]; `TimedOut` with the limit;
-    /// `InvalidInput` if the key is outside its type's range; `Credentials`.
+    /// change is under way; `Stale` if it changed again between the refresh and the second try; `Unavailable` with the
+    /// store or shard in [`Error::place`]; `TimedOut` with the limit; `InvalidInput` if the key is outside its type's range;
+    /// `Credentials`.
     ///
     /// # Cancel safety
     /// Dropping the future opens nothing. A load that others wait for goes on.
@@ -38,7 +39,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
 
     /// Opens a connection to a shard by name, for work on the shard as a whole: schema changes, moving rows. It does not end
     /// when a mapping goes offline. Validation compares the shard's version: any change of the shard or of a mapping on
-    /// it since the shard was read is `Stale`.
+    /// it since the shard was read is `Stale`. At most one round trip to the shard, none without validation.
     ///
     /// # Errors
     /// `Stale` or `NotFound` from validation; `Unavailable`; `TimedOut`; `InvalidInput` for a shard of another map.

@@ -31,7 +31,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         })
     }
 
-    /// The shard at a location, if there is one.
+    /// The shard at a location, if there is one. One read of the global store.
     ///
     /// # Errors
     /// `NotFound` if the map is gone.
@@ -40,7 +40,8 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         found.map_err(|error| self.about_shards(error.with_operation("TryGetShard")))
     }
 
-    /// The shard at a location, registered if it is none yet. Idempotent, also for two clients at once.
+    /// The shard at a location, registered if it is none yet. Idempotent, also for two clients at once. One read of the global
+    /// store, and the operation where the shard is new.
     ///
     /// # Errors
     /// As [`create_shard`](Self::create_shard), but for `AlreadyExists`.
@@ -66,7 +67,8 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         Ok(shards)
     }
 
-    /// Takes a shard out of the map. Its database stays, with the tables of the local store.
+    /// Takes a shard out of the map. Its database stays, with the tables of the local store. A shard that had mappings created or
+    /// changed since it was read has to be read again: see [`shard`](Self::shard).
     ///
     /// # Errors
     /// `InUse` while it has mappings; `Stale` if it, or a mapping on it, was changed since it was read; `NotFound`;

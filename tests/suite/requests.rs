@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shardlet::{
-    ErrorKind, LockToken, NoCredentials, Options, RangeShardMap, SessionPolicy, ShardMapManager, ShardStatus, Sqlite,
-    Validation,
+    ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, Options, RangeShardMap, SessionPolicy,
+    ShardMapManager, ShardStatus, Sqlite, Validation,
 };
 
 use crate::support::probe::{Call, Fault, Probe};
@@ -77,6 +77,26 @@ async fn each_call_makes_as_many_requests_as_documented() {
     seen.push(("unlock: 1 + 0", taken(&probe, &at)));
     let _ = map.mappings().await.unwrap();
     seen.push(("list mappings: 1 + 0", taken(&probe, &at)));
+
+    let _ = map.unlock_mappings(token).await.unwrap();
+    seen.push(("unlock all: 1 + 0", taken(&probe, &at)));
+    let _ = manager.shard_locations().await.unwrap();
+    seen.push(("shard locations: 1 + 0", taken(&probe, &at)));
+    assert_eq!(manager.undo_pending_operations().await.unwrap(), 0);
+    seen.push(("undo, nothing pending: 1 + 0", taken(&probe, &at)));
+    let extra = map.create_mapping_with(200..300, &all[1], MappingStatus::Offline).await.unwrap();
+    let _ = taken(&probe, &at);
+    map.delete_mapping(extra).await.unwrap();
+    seen.push(("delete mapping: 2 + 1", taken(&probe, &at)));
+    let fresh = map.shard(&location(1)).await.unwrap();
+    let _ = taken(&probe, &at);
+    drop(map.open_connection_to_shard(&fresh, &NoCredentials, Validation::Validate).await.unwrap());
+    seen.push(("open to a shard: 0 + 1", taken(&probe, &at)));
+    let lazy = Options::default;
+    let _ = ShardMapManager::open(probe.clone(), lazy()).await.unwrap();
+    seen.push(("open, lazy: 1 + 0", taken(&probe, &at)));
+    let _ = ShardMapManager::open(probe.clone(), lazy().load_policy(LoadPolicy::Eager)).await.unwrap();
+    seen.push(("open, eager: 2 + 0", taken(&probe, &at)));
 
     let open = |validation| map.open_connection_for_key(&7, &NoCredentials, validation);
     drop(open(Validation::Validate).await.unwrap());

@@ -21,6 +21,30 @@ use crate::model::ShardLocation;
 /// The work runs on a blocking thread. Dropping one of its futures interrupts the statement that runs: the transaction is then
 /// rolled back or committed as a whole, and the connection is closed. Dropping the connection gives it back to the pool,
 /// unless its state was changed (an open transaction, a temporary table, a pragma).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+/// # use shardlet::{ListShardMap, NoCredentials, Options, ShardLocation, ShardMapManager, Sqlite, Validation};
+/// # let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+/// # let tenants: ListShardMap<i32, _> = manager.create_list_shard_map("tenants").await?;
+/// # let shard = tenants.create_shard(&ShardLocation::new("server", "database")).await?;
+/// # tenants.create_mapping(7, &shard).await?;
+/// let mut connection = tenants.open_connection_for_key(&7, &NoCredentials, Validation::Validate).await?;
+/// connection.execute_batch("CREATE TABLE items (tenant INTEGER, name TEXT)").await?;
+/// connection.execute("INSERT INTO items VALUES (?1, ?2)", (7, "book")).await?;
+/// let items: Vec<String> = connection
+///     .read(|transaction| transaction.query_all("SELECT name FROM items WHERE tenant = ?1", [7], |row| row.get(0)))
+///     .await?;
+/// assert_eq!(items, ["book"]);
+/// let renamed = connection
+///     .write(|transaction| {
+///         transaction.execute("UPDATE items SET name = 'pen' WHERE tenant = ?1", [7])?;
+///         transaction.query_row("SELECT name FROM items WHERE tenant = ?1", [7], |row| row.get::<_, String>(0))
+///     })
+///     .await?;    // committed as a whole, or rolled back if the closure fails
+/// assert_eq!(renamed, "pen");
+/// # Ok(()) }
+/// ```
 pub struct SqliteConnection {
     /// Dropped before the connection, so that an ending of this session cannot interrupt the next user of it.
     session: Option<OpenSession>,

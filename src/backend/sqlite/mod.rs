@@ -49,6 +49,19 @@ use crate::model::{OperationId, ShardLocation};
 ///
 /// The global store is `gsm.db`; the shard at server `s` and database `d` is `shards/s/d.db`, names in lower case
 /// with everything but letters, digits, `-`, `_` and `.` escaped. Creating a shard makes its file if there is none.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+/// use std::time::Duration;
+/// use shardlet::{Options, ShardMapManager, Sqlite, SqliteOptions, Timeouts};
+///
+/// let timeouts = Timeouts::default().command(Duration::from_secs(5)).pool_wait(Duration::from_secs(2));
+/// let options = SqliteOptions::default().timeouts(timeouts).max_connections(64);
+/// let backend = Sqlite::open_with("./data", options)?;
+/// let manager = ShardMapManager::open_or_create(backend, Options::default()).await?;
+/// # let _ = manager;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Sqlite {
     inner: Arc<Inner>,

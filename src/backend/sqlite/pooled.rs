@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics as Usage, RecycleError, RecycleResult};
 use rusqlite::Connection;
@@ -20,7 +20,8 @@ use super::pool::{Database, Shared};
 use super::sessions::{EndedFlag, InterruptHandle};
 use super::setup::configure;
 use crate::backend::{blocking, off_thread};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Limit, Result};
+use crate::telemetry;
 
 /// Prepared statements run this many steps of SQLite's machine between two looks whether they should run on.
 const STEPS_BETWEEN_LOOKS: i32 = 1_000;
@@ -51,7 +52,7 @@ impl PooledConnection {
         Self { database, object: Some(object), fresh: true, _returned: returned }
     }
 
-    /// Runs a request on a blocking thread.
+    /// Runs a request to a store on a blocking thread, for as long as a command may take.
     ///
     /// If the returned future is dropped, the request is interrupted and the connection is closed when it has ended.
     pub(crate) async fn run<T, F>(&mut self, request: F) -> Result<T>
@@ -59,12 +60,21 @@ impl PooledConnection {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
-        self.run_in(None, request).await
+        let limit = self.database.shared().options.timeouts.command;
+        self.run_within(Some(limit), None, request).await
     }
 
-    /// As [`run`](Self::run), in a session: when that is ended, no statement of the request runs on, also none that begins
-    /// only then, which an interrupt alone would not reach.
+    /// Runs the application's request, however long it takes, in a session: when that is ended, no statement of it runs on,
+    /// also none that begins only then, which an interrupt alone would not reach.
     pub(super) async fn run_in<T, F>(&mut self, session: Option<EndedFlag>, request: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        self.run_within(None, session, request).await
+    }
+
+    async fn run_within<T, F>(&mut self, limit: Option<Duration>, session: Option<EndedFlag>, request: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
@@ -88,11 +98,22 @@ impl PooledConnection {
                 if fresh && open.identity != FileIdentity::of(file.as_deref()) {
                     return Err(request);
                 }
-                let is_over =
-                    move || dropped.load(Ordering::Relaxed) || session.as_ref().is_some_and(EndedFlag::is_set);
+                let begun = Instant::now();
+                let is_late = move || limit.is_some_and(|limit| begun.elapsed() > limit);
+                let is_over = move || {
+                    dropped.load(Ordering::Relaxed) || session.as_ref().is_some_and(EndedFlag::is_set) || is_late()
+                };
                 let watched = open.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over));
                 let result = watched.map_err(store_fault).and_then(|()| request(&mut open.connection));
                 let _ = open.connection.progress_handler(0, None::<fn() -> bool>);
+                let result = result.map_err(|error| match error.kind() {
+                    // Interrupted, by ourselves.
+                    ErrorKind::Transient if is_late() => {
+                        Error::timed_out(Limit::Command, "the request took longer than a command may")
+                            .with_source(error)
+                    }
+                    _ => error,
+                });
                 if !open.connection.is_autocommit() {
                     open.tainted.store(true, Ordering::Relaxed);
                 }
@@ -195,13 +216,14 @@ impl managed::Manager for Connector {
         let shared = self.shared.upgrade().ok_or(RecycleError::Message("the backend is gone".into()))?;
         let refuse = |why: &'static str| {
             tracing::debug!(why, "a pooled connection is closed instead of used again");
+            telemetry::connection_discarded(why);
             Err(RecycleError::Message(why.into()))
         };
         match &slot.open {
-            None => refuse("a request on it was abandoned"),
-            Some(open) if open.tainted.load(Ordering::Relaxed) => refuse("it was left in another state"),
-            Some(open) if open.born.elapsed() > shared.options.max_age => refuse("it is old"),
-            Some(_) if metrics.last_used() > shared.options.idle_time => refuse("it was idle for long"),
+            None => refuse("abandoned"),
+            Some(open) if open.tainted.load(Ordering::Relaxed) => refuse("changed"),
+            Some(open) if open.born.elapsed() > shared.options.max_age => refuse("old"),
+            Some(_) if metrics.last_used() > shared.options.idle_time => refuse("idle"),
             Some(_) => Ok(()),
         }
     }
