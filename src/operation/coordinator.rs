@@ -82,20 +82,16 @@ impl<'s, B: Stores> Coordinator<'s, B> {
     async fn run_to_end(&self, request: &Request) -> Result<SessionsEnded> {
         let id = request.operation.id;
         let data = LogRecord::write(&request.operation);
-        let mut undone = 0;
+        let mut others = Others::new(self.retry);
         let mut tries = Tries::new(self.retry, id);
         // From where an undo would have to start, over all tries; nothing has happened before the first begin.
         let mut reached = None;
         loop {
             let error = match self.attempt(request, &data, &mut reached).await {
                 Ok(Attempt::Done(ended)) => return Ok(ended),
-                Ok(Attempt::Pending(entry)) if undone < self.retry.undone_operations => {
-                    undone += 1;
-                    let _ = self.undo_pending(&entry).await?;
-                    continue;
-                }
                 Ok(Attempt::Pending(entry)) => {
-                    return Err(pending(entry.id, format!("after {undone} others had been undone")));
+                    others.meet(self, &entry).await?;
+                    continue;
                 }
                 Err(error) => error,
             };
@@ -233,6 +229,36 @@ fn note<T>(reached: &mut Option<i32>, start: i32, result: Result<T>) -> Result<T
 fn pending(id: OperationId, why: String) -> Error {
     let message = format!("operation {id} of another client is unfinished, {why}");
     Error::new(ErrorKind::PendingOperation, ErrorCode::OperationPending, message)
+}
+
+/// The operations of others that stood in the way of one.
+pub(crate) struct Others<'r> {
+    retry: &'r RetryPolicy,
+    undone: u32,
+    begun: Instant,
+}
+
+impl<'r> Others<'r> {
+    pub(crate) fn new(retry: &'r RetryPolicy) -> Self {
+        Self { retry, undone: 0, begun: Instant::now() }
+    }
+
+    /// Gets one out of the way. One that its client, alive, has finished while we waited for its lock does not count as
+    /// undone: where many clients change one shard, all of them wait their turn, and only time bounds that.
+    pub(crate) async fn meet<B: Stores>(&mut self, coordinator: &Coordinator<'_, B>, entry: &LogEntry) -> Result<()> {
+        if self.undone >= self.retry.undone_operations {
+            return Err(pending(entry.id, format!("after {} others had been undone", self.undone)));
+        }
+        let waited = self.begun.elapsed();
+        if waited >= self.retry.queue_time {
+            return Err(pending(
+                entry.id,
+                format!("after others had been waited for, one after another, for {waited:?}"),
+            ));
+        }
+        self.undone += u32::from(coordinator.undo_pending(entry).await?);
+        Ok(())
+    }
 }
 
 /// Counts tries and waits between them.

@@ -22,7 +22,7 @@ pub(crate) mod split_mapping;
 pub(crate) mod update_mapping;
 pub(crate) mod update_shard;
 
-pub(crate) use coordinator::Coordinator;
+pub(crate) use coordinator::{Coordinator, Others};
 pub use log_record::LogRecord;
 pub use plan::{Plan, PlanAction, PlanStep};
 pub(crate) use request::{Changed, Request};

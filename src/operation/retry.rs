@@ -19,6 +19,10 @@ pub struct RetryPolicy {
     /// How many unfinished operations of other clients are undone before giving up with kind
     /// [`PendingOperation`](crate::ErrorKind::PendingOperation). 16 unless set.
     pub undone_operations: u32,
+    /// How long, in all, operations of live clients on the same shard are waited for, one after another, before giving up with
+    /// kind [`PendingOperation`](crate::ErrorKind::PendingOperation). 60 s unless set; the wait that is under way then ends
+    /// within its own limit.
+    pub queue_time: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -28,6 +32,7 @@ impl Default for RetryPolicy {
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
             undone_operations: 16,
+            queue_time: Duration::from_secs(60),
         }
     }
 }
@@ -55,13 +60,20 @@ impl RetryPolicy {
         self
     }
 
+    /// Sets [`RetryPolicy::queue_time`].
+    #[must_use]
+    pub fn queue_time(mut self, time: Duration) -> Self {
+        self.queue_time = time;
+        self
+    }
+
     /// The pause after the given number of failed tries. The id of the operation is random, so that clients that failed
     /// together do not try together again.
     pub(super) fn pause(&self, failed: u32, id: OperationId) -> Duration {
         let doubled = 2_u32.saturating_pow(failed.saturating_sub(1));
         let pause = self.first_pause.saturating_mul(doubled).min(self.longest_pause);
         let [.., low] = id.as_uuid().into_bytes();
-        pause / 2 + pause.mul_f64(f64::from(low.rotate_left(failed)) / 255.0) / 2
+        pause / 2 + pause / 510 * u32::from(low.rotate_left(failed))
     }
 }
 
@@ -79,6 +91,11 @@ mod tests {
                 let whole = Duration::from_millis(whole);
                 assert!(pause >= whole / 2 && pause <= whole, "{failed}: {pause:?}");
             }
+        }
+        let longest = RetryPolicy::default().pauses(Duration::MAX, Duration::MAX);
+        for byte in 0..=u8::MAX {
+            let id = OperationId::from(uuid::Uuid::from_bytes([byte; 16]));
+            assert!(longest.pause(8, id) >= Duration::MAX / 2);
         }
     }
 }

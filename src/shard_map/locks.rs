@@ -1,10 +1,10 @@
 //! Locks on mappings, by which administrators keep each other off.
 
 use super::ShardMap;
-use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
+use crate::error::{Error, ErrorCode, Refusal, Result};
 use crate::gsm::{LockChange, LockOutcome};
 use crate::model::{LockToken, Mapping};
-use crate::operation::{Coordinator, Stores};
+use crate::operation::{Coordinator, Others, Stores};
 
 impl<M: Mapping, B: Stores> ShardMap<M, B> {
     /// Locks a mapping: from now on it is changed only through handles that present the token, as the returned one does.
@@ -88,11 +88,13 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
             self.own_mapping(mapping).map_err(about)?;
         }
         let retry = &self.manager().options().retry;
-        for _ in 0..=retry.undone_operations {
+        let coordinator = Coordinator::new(self.stores(), retry);
+        let mut others = Others::new(retry);
+        loop {
             match self.stores().change_lock(self.id(), &change).await {
                 Ok(LockOutcome::Changed(count)) => return Ok(count),
                 Ok(LockOutcome::Pending(entry)) => {
-                    let _ = Coordinator::new(self.stores(), retry).undo_pending(&entry).await.map_err(about)?;
+                    others.meet(&coordinator, &entry).await.map_err(about)?;
                 }
                 Err(error) => {
                     if error.code() == ErrorCode::MappingDoesNotExist
@@ -104,7 +106,5 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
                 }
             }
         }
-        let message = "unfinished operations of other clients kept coming";
-        Err(about(Error::new(ErrorKind::PendingOperation, ErrorCode::OperationPending, message)))
     }
 }

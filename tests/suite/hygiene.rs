@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::poll;
 use shardlet::{
-    ErrorKind, Limit, ListShardMap, NoCredentials, Options, ShardMapManager, Sqlite, SqliteConnection, SqliteOptions,
-    SqliteTransaction, Timeouts, Validation,
+    ErrorKind, Limit, ListShardMap, NoCredentials, Options, Place, ShardMapManager, Sqlite, SqliteConnection,
+    SqliteOptions, SqliteTransaction, Timeouts, Validation, rusqlite,
 };
 
-use crate::support::{directory, quick, shards};
+use crate::support::{directory, quick, shards, sqlite};
 
 type Points = ListShardMap<i64, Sqlite>;
 
@@ -243,4 +243,35 @@ async fn a_connection_that_becomes_idle_makes_room_for_one_who_waits() {
         drop(held.pop());
         held.insert(0, open.await.unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_request_to_a_store_takes_no_longer_than_a_command_may() {
+    let directory = directory();
+    let map = {
+        let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+        let map: ListShardMap<i64, _> = manager.create_list_shard_map("many").await.unwrap();
+        let shard = shards(&map, 1).await.remove(0);
+        let _ = map.create_mapping(0, &shard).await.unwrap();
+        map
+    };
+    // Many rows, so that listing them is many steps.
+    let database = rusqlite::Connection::open(directory.path().join("gsm.db")).unwrap();
+    let many = r#"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+        INSERT INTO "__ShardManagement.ShardMappingsGlobal"
+        SELECT printf('00000000-0000-0000-0000-%012d', i), 1, "ShardId", "ShardMapId", NULL,
+               unhex(printf('81%014X', i)), NULL, 1, "LockOwnerId"
+        FROM "__ShardManagement.ShardMappingsGlobal", n"#;
+    assert_eq!(database.execute(many, []).unwrap(), 2000);
+    assert_eq!(map.mappings().await.unwrap().len(), 2001);
+
+    let hurried = quick().timeouts(Timeouts::default().command(Duration::ZERO));
+    let store = Sqlite::open_with(directory.path(), hurried).unwrap();
+    let manager = ShardMapManager::open(store, Options::default()).await.unwrap();
+    let map: ListShardMap<i64, _> = manager.list_shard_map("many").await.unwrap();
+    let late = map.mappings().await.unwrap_err();
+    assert_eq!((late.kind(), late.limit()), (ErrorKind::TimedOut, Some(Limit::Command)), "{late:?}");
+    assert_eq!(late.place(), Some(&Place::Global));
+    // The connection is as good as before.
+    assert!(map.find_mapping_for_key(&0).await.unwrap().is_some());
 }

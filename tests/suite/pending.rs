@@ -48,3 +48,21 @@ async fn an_undo_start_that_no_client_writes_skips_no_step() {
         assert_consistent(map.manager().backend(), &[location(0)], &format!("undone from {start}")).await;
     }
 }
+
+/// Operations of live clients on one shard queue up: each is waited for, and none of them counts as undone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_live_clients_change_one_shard() {
+    let manager = crate::support::manager().await;
+    let map: shardlet::ListShardMap<i64, _> = manager.create_list_shard_map("many").await.unwrap();
+    let shard = crate::support::shards(&map, 1).await.remove(0);
+    let tasks: Vec<_> = (0..400)
+        .map(|key| {
+            let (map, shard) = (map.clone(), shard.clone());
+            tokio::spawn(async move { map.create_mapping(key, &shard).await })
+        })
+        .collect();
+    for task in tasks {
+        let _ = task.await.unwrap().unwrap();
+    }
+    assert_eq!(map.mappings().await.unwrap().len(), 400);
+}

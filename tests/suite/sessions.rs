@@ -403,3 +403,65 @@ async fn the_raw_connection_is_the_callers_own() {
     let refused = ended.into_raw().await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::SessionEnded, "an ended session does not become raw");
 }
+
+/// SQLite rolls a whole transaction back by itself when a write in it is interrupted. What a closure that does not stop then
+/// executes must not be committed statement by statement: its keys are offline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closure_that_goes_on_after_its_session_was_ended_writes_nothing() {
+    let directory = directory();
+    let map = ranges(sqlite(&directory)).await;
+    let (low, _) = on_one_shard(&map).await;
+    let mut session = open(&map, 5).await;
+    let (started, starts) = mpsc::channel();
+    let (go, may_go) = mpsc::channel::<()>();
+    let work = move |transaction: &shardlet::SqliteTransaction<'_>| {
+        started.send(()).unwrap();
+        let endless =
+            "INSERT INTO item WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+        assert!(transaction.execute(endless, []).is_err());
+        may_go.recv().unwrap();
+        let _ = transaction.execute("INSERT INTO item VALUES (-1)", []);
+        let _ = transaction.execute_batch("BEGIN; INSERT INTO item VALUES (-2); COMMIT");
+        let _ = transaction.execute_batch("SAVEPOINT mine; INSERT INTO item VALUES (-3); RELEASE mine");
+        Ok(())
+    };
+    let running = tokio::spawn(async move { session.write(work).await });
+    tokio::task::spawn_blocking(move || starts.recv().unwrap()).await.unwrap();
+    let _ = map.mark_mapping_offline(low).await.unwrap();
+    go.send(()).unwrap();
+    let refused = running.await.unwrap().unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::Offline, ErrorCode::SessionEnded), "{refused:?}");
+    assert_eq!(items(&map).await, 0);
+}
+
+#[tokio::test]
+async fn a_closure_neither_ends_its_transaction_nor_goes_on_without_it() {
+    let manager = manager().await;
+    let map: Range = manager.create_range_shard_map("ranges").await.unwrap();
+    let _ = on_one_shard(&map).await;
+    let mut session = open(&map, 5).await;
+    for script in [
+        "ROLLBACK; INSERT INTO item VALUES (1)",
+        "INSERT INTO item VALUES (1); COMMIT; BEGIN",
+        "COMMIT; INSERT INTO item VALUES (1)",
+    ] {
+        let refused = session.execute_batch(script).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Statement, "{script}: {refused:?}");
+        assert_eq!(items(&map).await, 0, "{script}");
+    }
+    // A conflict that rolls back, and a closure that does not mind.
+    let work = |transaction: &shardlet::SqliteTransaction<'_>| {
+        let _ = transaction.execute("INSERT INTO item VALUES (1)", [])?;
+        let _ = transaction.execute("INSERT OR ROLLBACK INTO item VALUES (1)", []);
+        let _ = transaction.execute("INSERT INTO item VALUES (2)", []);
+        Ok(())
+    };
+    let refused = session.write(work).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Statement, "{refused:?}");
+    assert_eq!(items(&map).await, 0);
+    assert_eq!(
+        session.execute("INSERT INTO item VALUES (3)", []).await.unwrap(),
+        1,
+        "the session is as good as before"
+    );
+}

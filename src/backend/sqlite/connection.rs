@@ -3,6 +3,8 @@
 //! Each use of it is a transaction that first looks whether the session has been ended, so that nothing is read from or
 //! written to keys that have gone offline.
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::{Connection, Params, Row, Statement, Transaction, TransactionBehavior};
 
 use super::fault::store_fault;
@@ -17,6 +19,8 @@ use crate::model::ShardLocation;
 /// [`execute_batch`](Self::execute_batch) for single statements. When the mapping that routed the connection goes
 /// offline, a statement that runs is interrupted, a transaction that has not committed is rolled back, and each later use
 /// fails with kind [`Offline`](crate::ErrorKind::Offline); also when it was another process that took it offline.
+///
+/// The transaction is ours to end: `BEGIN`, `COMMIT` and `ROLLBACK` in the work are refused, savepoints are not.
 ///
 /// The work runs on a blocking thread. Dropping one of its futures interrupts the statement that runs: the transaction is then
 /// rolled back or committed as a whole, and the connection is closed. Dropping the connection gives it back to the pool,
@@ -202,17 +206,23 @@ impl SqliteConnection {
         let known = self.born;
         let ran = self
             .connection
-            .run_in(session, move |connection| {
+            .run_in(session, move |connection, guarded| {
                 if is_ended() {
                     return Err(session_ended());
                 }
                 let transaction = connection.transaction_with_behavior(behavior).map_err(store_fault)?;
                 let born = still_routed(&transaction, key.as_ref(), known)?;
                 let transaction = SqliteTransaction(transaction);
-                let value = work(&transaction)
-                    .map_err(|error| if is_ended() { session_ended() } else { statement_fault(error) })?;
+                guarded.store(true, Ordering::Relaxed);
+                let worked = work(&transaction);
+                guarded.store(false, Ordering::Relaxed);
+                let value =
+                    worked.map_err(|error| if is_ended() { session_ended() } else { statement_fault(error) })?;
                 if is_ended() {
                     return Err(session_ended());
+                }
+                if transaction.0.is_autocommit() {
+                    return Err(rolled_back());
                 }
                 transaction.0.commit().map_err(super::fault::commit_fault)?;
                 Ok((value, born))
@@ -240,6 +250,12 @@ fn still_routed(transaction: &Connection, key: Option<&SessionKey>, born: Option
     let Some(key) = key else { return Ok(None) };
     let Some(born) = born else { return SessionKey::newest_ending(transaction).map_err(store_fault) };
     if key.ended_since(transaction, born).map_err(store_fault)? { Err(session_ended()) } else { Ok(Some(born)) }
+}
+
+/// The error where a statement rolled the transaction back, and the application's code did not fail with it.
+fn rolled_back() -> Error {
+    let message = "a statement rolled the whole transaction back: nothing was changed";
+    Error::new(ErrorKind::Statement, ErrorCode::StatementFailed, message)
 }
 
 /// The error of the application's own statement.

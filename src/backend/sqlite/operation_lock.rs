@@ -86,14 +86,14 @@ impl OperationLocks {
     }
 
     async fn take_file(&self, id: OperationId, directory: PathBuf) -> Result<FileLock> {
-        let deadline = Instant::now() + self.patience;
+        let begun = Instant::now();
         let mut pause = PAUSES.0;
         loop {
             let path = directory.join(format!("{id}.lock"));
             if let Some(lock) = blocking(move || try_file(path)).await?? {
                 return Ok(lock);
             }
-            if Instant::now() + pause > deadline {
+            if begun.elapsed().saturating_add(pause) > self.patience {
                 return Err(self.not_acquired(id));
             }
             tokio::time::sleep(pause).await;

@@ -27,6 +27,9 @@ use crate::model::Place;
 /// Idle connections are looked for at most this often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The most connections to one database, whatever is asked for: a pool sets aside room for all that it may hold.
+const LARGEST_POOL: usize = 4_096;
+
 /// All pools of a backend.
 pub(super) struct Pools {
     shared: Arc<Shared>,
@@ -50,7 +53,7 @@ struct Entry {
 
 impl Pools {
     pub(super) fn new(storage: Arc<Storage>, options: SqliteOptions) -> Self {
-        let permits = Arc::new(Semaphore::new(options.max_connections));
+        let permits = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
         let swept = Mutex::new(Instant::now());
         Self {
             shared: Arc::new(Shared {
@@ -90,7 +93,7 @@ impl Shared {
         }
         let limits = &self.options.timeouts;
         let pool = managed::Pool::builder(Connector::new(name.clone(), self))
-            .max_size(self.options.max_connections_per_database)
+            .max_size(self.options.max_connections_per_database.min(LARGEST_POOL))
             .timeouts(Timeouts {
                 wait: Some(limits.pool_wait),
                 create: Some(limits.pool_wait.saturating_add(limits.connect)),

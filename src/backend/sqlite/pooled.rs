@@ -61,15 +61,16 @@ impl PooledConnection {
         F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
     {
         let limit = self.database.shared().options.timeouts.command;
-        self.run_within(Some(limit), None, request).await
+        self.run_within(Some(limit), None, |connection, _| request(connection)).await
     }
 
     /// Runs the application's request, however long it takes, in a session: when that is ended, no statement of it runs on,
-    /// also none that begins only then, which an interrupt alone would not reach.
+    /// also none that begins only then, which an interrupt alone would not reach. While the switch that the request is given
+    /// is on, no statement begins or ends a transaction, and nothing is committed.
     pub(super) async fn run_in<T, F>(&mut self, session: Option<EndedFlag>, request: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &AtomicBool) -> Result<T> + Send + 'static,
     {
         self.run_within(None, session, request).await
     }
@@ -77,7 +78,7 @@ impl PooledConnection {
     async fn run_within<T, F>(&mut self, limit: Option<Duration>, session: Option<EndedFlag>, request: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &AtomicBool) -> Result<T> + Send + 'static,
     {
         let mut request = request;
         loop {
@@ -104,7 +105,7 @@ impl PooledConnection {
                     dropped.load(Ordering::Relaxed) || session.as_ref().is_some_and(EndedFlag::is_set) || is_late()
                 };
                 let watched = open.connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over));
-                let result = watched.map_err(store_fault).and_then(|()| request(&mut open.connection));
+                let result = watched.map_err(store_fault).and_then(|()| request(&mut open.connection, &open.guarded));
                 let _ = open.connection.progress_handler(0, None::<fn() -> bool>);
                 let result = result.map_err(|error| match error.kind() {
                     // Interrupted, by ourselves.
@@ -173,6 +174,9 @@ struct Open {
     interrupt: InterruptHandle,
     /// Set when a statement has been prepared that leaves traces on the connection.
     tainted: Arc<AtomicBool>,
+    /// On while an application's code runs in a transaction of ours, which it must not end, nor go on without: SQLite rolls a
+    /// transaction back by itself when a write in it is interrupted, and each later statement would be committed alone.
+    guarded: Arc<AtomicBool>,
     identity: FileIdentity,
     born: Instant,
     /// Counts this connection until it is closed.
@@ -236,16 +240,22 @@ fn open(shared: &Shared, name: &DatabaseName, permit: Option<OwnedSemaphorePermi
     configure(&connection, &shared.options)?;
     let tainted = Arc::new(AtomicBool::new(false));
     let watch = Arc::clone(&tainted);
+    let guarded = Arc::new(AtomicBool::new(false));
+    let (on_statement, on_commit) = (Arc::clone(&guarded), Arc::clone(&guarded));
     connection
         .authorizer(Some(move |context: AuthContext<'_>| {
             if leaves_traces(&context) {
                 watch.store(true, Ordering::Relaxed);
             }
-            Authorization::Allow
+            match context.action {
+                AuthAction::Transaction { .. } if on_statement.load(Ordering::Relaxed) => Authorization::Deny,
+                _ => Authorization::Allow,
+            }
         }))
         .map_err(store_fault)?;
+    connection.commit_hook(Some(move || on_commit.load(Ordering::Relaxed))).map_err(store_fault)?;
     let interrupt = InterruptHandle::of(&connection);
-    Ok(Open { connection, interrupt, tainted, identity, born: Instant::now(), _permit: permit })
+    Ok(Open { connection, interrupt, tainted, guarded, identity, born: Instant::now(), _permit: permit })
 }
 
 /// True for statements whose effect on the connection outlives their transaction.

@@ -11,13 +11,15 @@ use crate::model::folded;
 
 /// Names compare by this collation, as the columns of the reference library's store do on SQL Server.
 const COLLATION: &str = "SQL_Latin1_General_CP1_CI_AS";
+/// The longest wait that SQLite can count, about 24 days; the driver panics beyond it.
+const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 64;
 
 /// Puts a new connection into the state that every request may rely on.
 pub(super) fn configure(connection: &Connection, options: &SqliteOptions) -> Result<()> {
     let settle = || -> rusqlite::Result<()> {
-        connection.busy_timeout(options.timeouts.command)?;
+        connection.busy_timeout(options.timeouts.command.min(LONGEST_WAIT))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.create_collation(COLLATION, |a: &str, b: &str| folded(a).cmp(&folded(b)))?;
         connection.pragma_update(None, "foreign_keys", true)?;

@@ -402,3 +402,27 @@ async fn binary_keys_of_more_than_128_bytes() {
     assert!(list.cached_mapping(&too_long).is_none());
     assert_eq!(contents(&manager).await, before);
 }
+
+/// Limits are numbers like any other input: the largest ones mean "no limit", and nothing panics.
+#[tokio::test]
+async fn limits_beyond_all_bounds_are_taken() {
+    use std::time::Duration;
+    let set: [fn(&mut shardlet::SqliteOptions); 6] = [
+        |options| options.timeouts.command = Duration::MAX,
+        |options| options.timeouts.operation_lock = Duration::MAX,
+        |options| options.timeouts.pool_wait = Duration::MAX,
+        |options| options.timeouts.connect = Duration::MAX,
+        |options| options.max_connections = usize::MAX,
+        |options| options.max_connections_per_database = usize::MAX,
+    ];
+    for set in set {
+        let directory = crate::support::directory();
+        let mut options = crate::support::quick();
+        set(&mut options);
+        let store = shardlet::Sqlite::open_with(directory.path(), options).unwrap();
+        let manager = shardlet::ShardMapManager::open_or_create(store, shardlet::Options::default()).await.unwrap();
+        let map: shardlet::ListShardMap<i64, _> = manager.create_list_shard_map("points").await.unwrap();
+        let shard = crate::support::shards(&map, 1).await.remove(0);
+        let _ = map.create_mapping(1, &shard).await.unwrap();
+    }
+}
