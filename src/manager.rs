@@ -261,15 +261,19 @@ impl<B: Stores> ShardMapManager<B> {
     ///
     /// # Errors
     /// `PendingOperation` if one cannot be undone now, with the cause as source; `TimedOut` if another client keeps its
-    /// lock; `StoreDamaged`. What was undone before stays so.
+    /// lock; `StoreDamaged`. All the others are undone even so; the error is that of the first that was not.
     pub async fn undo_pending_operations(&self) -> Result<usize> {
         let about = |error: Error| about(error, "UndoPendingOperations");
         let coordinator = Coordinator::new(&self.shared.stores, &self.shared.options.retry);
-        let mut undone = 0;
+        let (mut undone, mut failed) = (0, None);
         for entry in self.shared.stores.pending_operations().await.map_err(about)? {
-            undone += usize::from(coordinator.undo_pending(&entry).await.map_err(about)?);
+            match coordinator.undo_pending(&entry).await {
+                Ok(done) => undone += usize::from(done),
+                // One that cannot be undone must not keep the others.
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(undone)
+        failed.map_or(Ok(undone), |error| Err(about(error)))
     }
 
     /// The backend that the manager works on.

@@ -57,7 +57,7 @@ pub trait LocalStore: Backend {
     /// `MappingDoesNotExist` and `MappingIsOffline`; for a shard `ShardDoesNotExist` and `ShardVersionMismatch`.
     ///
     /// The connection ends when its mapping, or what became of it by splits and merges, goes offline with a policy that
-    /// ends sessions.
+    /// ends sessions. One that was not validated and has not been used yet may be known to its own process only.
     fn open_routed(
         &self,
         route: &Route,

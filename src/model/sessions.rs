@@ -11,7 +11,8 @@ pub enum SessionPolicy {
     /// End them: a statement that runs is interrupted, the next use fails.
     #[default]
     EndNow,
-    /// Wait until they are closed, at most this long, then end those that are left.
+    /// Wait until they are closed, at most this long, then end those that are left. The operation is under way meanwhile: other
+    /// operations on the shard wait for it, and give up when their own limits run out.
     Drain(Duration),
     /// Leave them alone. They may read and write keys that are being moved.
     Leave,

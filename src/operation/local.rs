@@ -6,7 +6,7 @@
 use crate::gsm::{GlobalOperation, MappingStep, OperationCode, OperationSteps, ShardStep};
 use crate::key::EncodedRange;
 use crate::lsm::{LocalMappingChange, LocalSession, LocalShardChange, LocalStep, SessionEnding, ShardAction};
-use crate::model::{MappingRecord, SessionPolicy, Shard, ShardLocation, ShardVersion};
+use crate::model::{MappingRecord, MappingStatus, SessionPolicy, Shard, ShardLocation, ShardVersion};
 
 /// A request to the store of one shard.
 #[derive(Clone, Debug)]
@@ -56,7 +56,8 @@ pub(super) fn forward(operation: &GlobalOperation, policy: SessionPolicy) -> (Lo
             (shard_change(operation, shard, action, false), None)
         }
         OperationSteps::Mappings { removes, adds, steps, .. } => {
-            let ending = operation.code.takes_offline().then(|| ending(operation, steps, policy)).flatten();
+            let ends = operation.code.takes_offline() || stays_offline(removes, adds, steps);
+            let ending = ends.then(|| ending(operation, steps, policy)).flatten();
             let (removing, adding) = split(steps, |step| match step {
                 MappingStep::Remove { mapping, .. } => (vec![remove(mapping)], vec![]),
                 MappingStep::Update { old, new, .. } => (vec![remove(old)], vec![add(new)]),
@@ -151,6 +152,13 @@ fn mapping_change(
         undoing,
         ending,
     })
+}
+
+/// True if a mapping that is offline is marked offline again: for the sessions that were left when it went.
+fn stays_offline(removes: &Shard, adds: &Shard, steps: &[MappingStep]) -> bool {
+    let offline = |mapping: &MappingRecord| mapping.status == MappingStatus::Offline;
+    removes.id() == adds.id()
+        && steps.iter().any(|step| matches!(step, MappingStep::Update { old, new, .. } if offline(old) && offline(new)))
 }
 
 /// The mapping that an operation takes offline.

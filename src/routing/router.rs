@@ -143,8 +143,15 @@ impl<W: Word> Router<W> {
                 return Ok(Some(newer));
             }
             let found = this.read(&stores, &wanted, epoch).await?;
-            if found.is_none() {
-                let _ = this.cache.invalidate(&old);
+            match &found {
+                None => {
+                    let _ = this.cache.invalidate(&old);
+                }
+                // The doubted state is over: a load that read it before must not bring it back.
+                Some(newer) if newer.id != old.id => {
+                    this.cache.apply(std::slice::from_ref(&old), std::slice::from_ref(newer));
+                }
+                Some(_) => {}
             }
             Ok(found)
         };

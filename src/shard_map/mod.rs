@@ -19,7 +19,7 @@ pub use change::Operation;
 pub use mappings::MappingUpdate;
 
 use crate::backend::Backend;
-use crate::error::{Error, ErrorCategory, ErrorCode, Result};
+use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Result};
 use crate::key::ShardKey;
 use crate::manager::ShardMapManager;
 use crate::model::{Mapping, Shard, ShardMapId, ShardMapInfo, ShardMapKind};
@@ -101,7 +101,8 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
                 Ok(changed)
             }
             Err(error) => {
-                if error.code() == ErrorCode::MappingDoesNotExist {
+                // Where the outcome is not known, they may be over.
+                if error.code() == ErrorCode::MappingDoesNotExist || error.kind() == ErrorKind::OutcomeUnknown {
                     for stale in request.sources() {
                         let _ = cache.invalidate(&stale);
                     }

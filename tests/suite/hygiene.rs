@@ -275,3 +275,25 @@ async fn a_request_to_a_store_takes_no_longer_than_a_command_may() {
     // The connection is as good as before.
     assert!(map.find_mapping_for_key(&0).await.unwrap().is_some());
 }
+
+/// The place in a pool that an abandoned request leaves behind holds no connection, so closing it makes no room; the idle
+/// connections of other databases do.
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_request_does_not_keep_others_from_idle_connections() {
+    let map = points(Sqlite::in_memory_with(quick().max_connections(4).timeouts(patient())), 4).await;
+    let mut connection = open(&map, 0).await.unwrap();
+    let mut abandoned =
+        Box::pin(connection.read(|transaction| transaction.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))));
+    assert!(poll!(&mut abandoned).is_pending());
+    drop(abandoned);
+    drop(connection);
+    // Until the abandoned connection is closed.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for key in 1..4 {
+        assert!(open(&map, key).await.is_ok());
+    }
+    for (key, shard) in (0_i64..).zip(shards(&map, 6).await).skip(4) {
+        let _ = map.create_mapping(key, &shard).await.unwrap();
+        assert!(open(&map, key).await.is_ok(), "four connections are idle");
+    }
+}

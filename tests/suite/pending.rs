@@ -66,3 +66,28 @@ async fn many_live_clients_change_one_shard() {
     }
     assert_eq!(map.mappings().await.unwrap().len(), 400);
 }
+
+#[tokio::test]
+async fn one_that_cannot_be_undone_does_not_keep_the_others() {
+    let directory = directory();
+    let map = with_unfinished_split(&directory).await;
+    let database = rusqlite::Connection::open(directory.path().join("gsm.db")).unwrap();
+    // Read before the split, whatever its id is, and after it.
+    for id in ["00000000-0000-0000-0000-000000000001", "ffffffff-ffff-ffff-ffff-fffffffffffe"] {
+        let spoilt = r#"INSERT INTO "__ShardManagement.OperationsLogGlobal" ("OperationId", "OperationCode", "Data")
+                        VALUES (?1, 99, '<nonsense/>')"#;
+        assert_eq!(database.execute(spoilt, [id]).unwrap(), 1);
+    }
+    database
+        .execute_batch(
+            r#"CREATE TABLE saved AS SELECT * FROM "__ShardManagement.OperationsLogGlobal";
+               DELETE FROM "__ShardManagement.OperationsLogGlobal";
+               INSERT INTO "__ShardManagement.OperationsLogGlobal" SELECT * FROM saved ORDER BY "OperationId";
+               DROP TABLE saved"#,
+        )
+        .unwrap();
+    let error = map.manager().undo_pending_operations().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreDamaged, "{error:?}");
+    let opened = map.open_connection_for_key(&70, &NoCredentials, Validation::Validate).await;
+    assert!(opened.is_ok(), "{opened:?}");
+}

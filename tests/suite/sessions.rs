@@ -465,3 +465,16 @@ async fn a_closure_neither_ends_its_transaction_nor_goes_on_without_it() {
         "the session is as good as before"
     );
 }
+
+#[tokio::test]
+async fn sessions_that_were_left_are_ended_by_marking_the_mapping_offline_again() {
+    let manager = manager().await;
+    let map: Range = manager.create_range_shard_map("ranges").await.unwrap();
+    let (low, _) = on_one_shard(&map).await;
+    let mut session = open(&map, 5).await;
+    let (offline, _) = map.mark_mapping_offline_with(low, SessionPolicy::Leave).await.unwrap();
+    assert!(is_alive(&mut session).await);
+    let (_, ended) = map.mark_mapping_offline_with(offline, SessionPolicy::EndNow).await.unwrap();
+    assert_eq!(ended.ended, 1);
+    assert!(!is_alive(&mut session).await);
+}

@@ -83,13 +83,16 @@ impl DatabaseName {
     }
 }
 
-/// A name as a file name: what is not a letter, digit, `-`, `_` or `.` is escaped, and so is a leading dot.
+/// A name as a file name: what is not a letter, digit, `-`, `_` or `.` is escaped, and so is a dot at either end.
 fn file_name(folded: &str) -> String {
     let mut name = String::with_capacity(folded.len());
+    let last = folded.len().saturating_sub(1);
     for (index, byte) in folded.bytes().enumerate() {
         match byte {
+            // Some systems have devices of these names, with any ending.
+            _ if index == 0 && is_device(folded) => name.push_str(&format!("%{byte:02x}")),
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
-            b'.' if index > 0 => name.push('.'),
+            b'.' if index > 0 && index < last => name.push('.'),
             _ => name.push_str(&format!("%{byte:02x}")),
         }
     }
@@ -100,6 +103,13 @@ fn file_name(folded: &str) -> String {
         name.push_str(&Uuid::new_v5(&Uuid::NAMESPACE_OID, folded.as_bytes()).to_string());
     }
     name
+}
+
+fn is_device(folded: &str) -> bool {
+    let stem = folded.split('.').next().unwrap_or_default();
+    let numbered =
+        |kind: &str| stem.strip_prefix(kind).is_some_and(|rest| rest.len() == 1 && rest.as_bytes().is_ascii());
+    matches!(stem, "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt")
 }
 
 /// The place of all databases of a backend.
@@ -237,13 +247,31 @@ mod tests {
     fn no_name_leads_out_of_the_directory() {
         let long = "表".repeat(128);
         let long2 = format!("{}x", "表".repeat(127));
-        let names = ["..", ".", "../../etc/passwd", "a/b", "C:\\x", "a\u{0}b", "%2e%2e", "~", "con", &long, &long2];
+        let names = [
+            "..",
+            ".",
+            "../../etc/passwd",
+            "a/b",
+            "C:\\x",
+            "a\u{0}b",
+            "%2e%2e",
+            "~",
+            "con",
+            "nul.x",
+            "com1",
+            "a.",
+            "a",
+            &long,
+            &long2,
+        ];
         let mut seen = std::collections::HashSet::new();
         for name in names {
             let path = DatabaseName::shard(&ShardLocation::new(name, name)).relative_path();
             assert_eq!(path.components().count(), 3, "{path:?}");
             assert!(path.components().all(|part| matches!(part, Component::Normal(_))), "{path:?}");
             assert!(path.iter().all(|part| part.len() < 200), "{path:?}");
+            let first = path.iter().nth(1).and_then(|part| part.to_str()).unwrap();
+            assert!(!first.starts_with('.') && !first.ends_with('.') && !is_device(first), "{path:?}");
             assert!(seen.insert(path.clone()), "{path:?} twice");
         }
     }

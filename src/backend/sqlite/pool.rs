@@ -18,7 +18,7 @@ use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::layout::{DatabaseName, Storage};
 use super::options::SqliteOptions;
-use super::pooled::{Connector, PooledConnection};
+use super::pooled::{Connector, PooledConnection, Slot};
 use super::setup::{configure, use_wal};
 use crate::backend::blocking;
 use crate::error::{Error, Limit, Result};
@@ -158,13 +158,21 @@ impl Shared {
         }
     }
 
-    /// Closes the idle connections of the shard that was used longest ago.
+    /// Closes the idle connections of the shard that was used longest ago. What only looks idle frees nothing: a place in a
+    /// pool whose connection went with an abandoned request.
     fn close_least_used(&self) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = |name: &DatabaseName| *name != DatabaseName::Global;
-        let idle = pools.iter().filter(|(name, entry)| counts(name) && entry.pool.status().available > 0);
-        if let Some((_, entry)) = idle.min_by_key(|(_, entry)| entry.used) {
-            drop(entry.pool.retain(|_, _| false));
+        let mut idle: Vec<_> = pools
+            .iter()
+            .filter(|(name, entry)| **name != DatabaseName::Global && entry.pool.status().available > 0)
+            .map(|(_, entry)| entry)
+            .collect();
+        idle.sort_by_key(|entry| entry.used);
+        for entry in idle {
+            let closed = entry.pool.retain(|_, _| false).removed;
+            if closed.iter().any(Slot::is_open) {
+                return;
+            }
         }
     }
 }

@@ -184,6 +184,10 @@ struct Open {
 }
 
 impl Slot {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
             // Closing the last connection to a file copies its WAL back.
