@@ -30,7 +30,7 @@ mod statistics;
 mod testing;
 mod tree;
 
-use cache::MappingCache;
+pub(crate) use cache::MappingCache;
 use loads::Loads;
 pub use options::CacheOptions;
 pub(crate) use router::{RoutedKey, Router, open};

@@ -193,7 +193,9 @@ impl<W: Word> Router<W> {
         if !again {
             return Err(error);
         }
-        telemetry::stale_mapping();
+        if is_stale(&error) {
+            telemetry::stale_mapping();
+        }
         tracing::debug!(mapping = %record.id, kind = ?error.kind(), "the mapping is refreshed after a failed open");
         // With the global store down the first error is what the caller should know.
         let fresh = match self.find_again(stores, key, &record).await {

@@ -24,7 +24,7 @@ use crate::key::ShardKey;
 use crate::manager::ShardMapManager;
 use crate::model::{Mapping, Shard, ShardMapId, ShardMapInfo, ShardMapKind};
 use crate::operation::{Changed, Coordinator, Request, Stores};
-use crate::routing::Router;
+use crate::routing::{MappingCache, Router};
 
 type Word<M> = <<M as Mapping>::Key as ShardKey>::Word;
 
@@ -93,24 +93,22 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     async fn run(&self, request: &Request) -> Result<Changed> {
         let coordinator = Coordinator::new(self.stores(), &self.shared.manager.options().retry);
         let cache = self.router().cache();
-        match coordinator.run(request).await {
+        let mut doubtful = Doubtful { cache, request, doubted: true };
+        let done = coordinator.run(request).await;
+        match &done {
             Ok(changed) => {
+                doubtful.doubted = false;
                 if !(changed.removed.is_empty() && changed.added.is_empty()) {
                     cache.apply(&changed.removed, &changed.added);
                 }
-                Ok(changed)
             }
             Err(error) => {
-                // Where the outcome is not known, they may be over.
-                if error.code() == ErrorCode::MappingDoesNotExist || error.kind() == ErrorKind::OutcomeUnknown {
-                    for stale in request.sources() {
-                        let _ = cache.invalidate(&stale);
-                    }
-                }
-                self.router().forget_if_gone(&error);
-                Err(error)
+                doubtful.doubted =
+                    error.code() == ErrorCode::MappingDoesNotExist || error.kind() == ErrorKind::OutcomeUnknown;
+                self.router().forget_if_gone(error);
             }
         }
+        done
     }
 
     /// Refuses what belongs to another map.
@@ -138,6 +136,24 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     fn about(&self, error: Error) -> Error {
         self.router().forget_if_gone(&error);
         error.with_map(self.shared.info.shared_name(), self.shared.info.key_type()).or_category(self.category())
+    }
+}
+
+/// Drops from the cache what an operation was to change, where it is not known whether it did: also when its future is
+/// dropped, perhaps after the last commit and before the cache was told.
+struct Doubtful<'r, W: crate::key::Word> {
+    cache: &'r MappingCache<W>,
+    request: &'r Request,
+    doubted: bool,
+}
+
+impl<W: crate::key::Word> Drop for Doubtful<'_, W> {
+    fn drop(&mut self) {
+        if self.doubted {
+            for mapping in self.request.sources() {
+                let _ = self.cache.invalidate(&mapping);
+            }
+        }
     }
 }
 

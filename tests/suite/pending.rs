@@ -49,6 +49,27 @@ async fn an_undo_start_that_no_client_writes_skips_no_step() {
     }
 }
 
+#[tokio::test]
+async fn a_future_dropped_after_the_last_commit_leaves_nothing_old_in_the_cache() {
+    let probe = Probe::new(Sqlite::in_memory());
+    let manager = ShardMapManager::open_or_create(probe.clone(), Options::default()).await.unwrap();
+    let map: RangeShardMap<i64, _> = manager.create_range_shard_map("orders").await.unwrap();
+    let shards = shards(&map, 2).await;
+    let range = map.create_mapping(0..100, &shards[0]).await.unwrap();
+    let offline = map.mark_mapping_offline(range).await.unwrap();
+    assert_eq!(map.cached_mapping(&7), Some(offline.clone()));
+
+    probe.inject(Call::EndDo, 1, Fault::HoldAfter);
+    let mut moving = map.move_mapping(offline, &shards[1]);
+    tokio::select! {
+        _ = &mut moving => panic!("it is held"),
+        () = probe.held() => {}
+    }
+    drop(moving);
+    assert_eq!(map.cached_mapping(&7), None);
+    assert_eq!(map.lookup_mapping(&7).await.unwrap().shard().location(), &location(1));
+}
+
 /// Operations of live clients on one shard queue up: each is waited for, and none of them counts as undone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_live_clients_change_one_shard() {

@@ -191,7 +191,7 @@ impl SqliteConnection {
     /// As [`read`](Self::read).
     pub async fn into_raw(mut self) -> Result<Connection> {
         self.read(|_| Ok(())).await?;
-        self.connection.into_raw().await
+        self.connection.into_raw()
     }
 
     async fn transact<T, F>(&mut self, behavior: TransactionBehavior, work: F) -> Result<T>

@@ -135,8 +135,7 @@ impl PooledConnection {
     }
 
     /// Takes the connection out of the pool for good.
-    pub(crate) async fn into_raw(mut self) -> Result<Connection> {
-        self.run(|_| Ok(())).await?;
+    pub(super) fn into_raw(mut self) -> Result<Connection> {
         let open = self.object.take().and_then(|object| managed::Object::take(object).open.take());
         open.map(|open| open.connection).ok_or_else(|| Error::internal("the connection is gone"))
     }
