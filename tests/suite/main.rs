@@ -9,9 +9,14 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+#[macro_use]
+mod cases;
+
 mod conformance;
+mod conformance_on_sqlite;
 mod faults;
-mod golden_pending;
+mod golden;
+mod golden_on_sqlite;
 mod hygiene;
 mod log_records;
 mod model;

@@ -25,7 +25,8 @@ pub async fn adding_a_shard<E: Environment>() {
     let at = |location: &ShardLocation| {
         Shard::new(ShardId::random(), ShardVersion::random(), map.id(), location.clone(), ShardStatus::Online)
     };
-    let upper = ShardLocation::new(shard.location().server().to_uppercase(), shard.location().database());
+    let upper = ShardLocation::new(shard.location().server().to_uppercase(), shard.location().database())
+        .with_port(shard.location().port().unwrap_or_default());
     for location in [shard.location(), &upper] {
         let operation = adding(&map, &at(location));
         fixture.begin_refused(&operation, Refusal::ShardLocationExists, "a location that is taken").await;
@@ -33,7 +34,7 @@ pub async fn adding_a_shard<E: Environment>() {
     // The same database in another map, and by another port, is another shard.
     let in_other = Shard::new(ShardId::random(), shard.version(), other.id(), shard.location().clone(), shard.status());
     fixture.perform(&adding(&other, &in_other)).await;
-    fixture.perform(&adding(&map, &at(&shard.location().clone().with_port(1433)))).await;
+    fixture.perform(&adding(&map, &at(&shard.location().clone().with_port(2433)))).await;
 
     let new = at(&elsewhere);
     let first = adding(&map, &new);

@@ -27,7 +27,7 @@ pub async fn shards_are_listed_and_found_by_their_exact_location<E: Environment>
     let base = fixture.environment.location(0);
     let places = [
         base.clone(),
-        base.clone().with_port(1433),
+        base.clone().with_port(2433),
         base.clone().with_protocol(Protocol::Tcp),
         base.clone().with_protocol(Protocol::NamedPipes).with_port(65535),
         fixture.environment.location(1),
@@ -46,7 +46,8 @@ pub async fn shards_are_listed_and_found_by_their_exact_location<E: Environment>
         assert_eq!(found.as_ref().map(shard_facts), Some(shard_facts(shard)), "{place}");
         assert_eq!(store.find_shard(other.id(), place).await.unwrap(), None, "{place} in another map");
     }
-    let upper = ShardLocation::new(base.server().to_uppercase(), format!("{} ", base.database().to_uppercase()));
+    let upper = ShardLocation::new(base.server().to_uppercase(), format!("{} ", base.database().to_uppercase()))
+        .with_port(base.port().unwrap_or_default());
     assert_eq!(store.find_shard(map.id(), &upper).await.unwrap().as_ref(), Some(&shards[0]), "in other letters");
     for place in [base.clone().with_port(1434), base.with_protocol(Protocol::SharedMemory)] {
         assert_eq!(store.find_shard(map.id(), &place).await.unwrap(), None, "{place}");

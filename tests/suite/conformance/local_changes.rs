@@ -10,8 +10,8 @@ use shardlet::lsm::{
 };
 use shardlet::model::MappingRecord;
 use shardlet::{
-    ErrorKind, MappingStatus, OperationId, SessionPolicy, Shard, ShardMapInfo, ShardMapKind, ShardStatus, ShardVersion,
-    Validation,
+    ErrorKind, MappingStatus, OperationId, Protocol, SessionPolicy, Shard, ShardMapInfo, ShardMapKind, ShardStatus,
+    ShardVersion, Validation,
 };
 
 use super::Environment;
@@ -41,7 +41,7 @@ pub async fn shards_are_added_removed_and_updated<E: Environment>() {
     assert_eq!(added.len(), with_neighbour.len() + 1);
 
     // Version, location and status are written.
-    let place = shard.location().clone().with_port(1433);
+    let place = shard.location().clone().with_protocol(Protocol::Tcp);
     let new = Shard::new(shard.id(), ShardVersion::random(), map.id(), place, ShardStatus::Offline);
     let updated = send(&new, ShardAction::Update, "update").await;
     let written = format!("map: {}", crate::support::consistency::shard_facts(&new));

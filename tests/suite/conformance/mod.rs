@@ -1,20 +1,19 @@
 //! The conformance suite of the store contracts: every documented outcome and refusal of every call of `GlobalStore`,
 //! `GlobalSession`, `LocalStore` and `LocalSession`, for every backend.
 //!
-//! A backend takes part by an [`Environment`] and a line at the end of this file. `fixture` makes maps, shards and
+//! A backend takes part by an [`Environment`], of which [`conformance`] makes tests. `fixture` makes maps, shards and
 //! mappings; the other files hold the cases by subject, each a function over any environment.
 
-mod begin_mappings;
-mod begin_shards;
-mod end;
-mod environments;
+pub mod begin_mappings;
+pub mod begin_shards;
+pub mod end;
 mod fixture;
-mod global_reads;
-mod local_changes;
-mod local_reads;
-mod locks;
-mod shard_maps;
-mod versions;
+pub mod global_reads;
+pub mod local_changes;
+pub mod local_reads;
+pub mod locks;
+pub mod shard_maps;
+pub mod versions;
 
 use shardlet::backend::Backend;
 use shardlet::{Place, ShardLocation, Stores, Timeouts};
@@ -43,22 +42,11 @@ pub trait Access: Environment {
     async fn set_version(&self, place: &Place, major: i32, minor: i32);
 }
 
-macro_rules! cases {
-    ($environment:ty: $($file:ident { $($case:ident,)* })*) => {
-        $(mod $file {
-            $(#[tokio::test]
-            async fn $case() {
-                crate::conformance::$file::$case::<$environment>().await;
-            })*
-        })*
-    };
-}
-
 /// The suite for an environment.
 macro_rules! conformance {
     ($name:ident, $environment:ty) => {
         mod $name {
-            cases! { $environment:
+            cases! { conformance, $environment:
                 shard_maps {
                     a_global_store_is_made_once_and_replaced_on_demand,
                     one_of_many_clients_makes_the_global_store,
@@ -137,12 +125,13 @@ macro_rules! conformance {
         }
     };
 }
+pub(crate) use conformance;
 
 /// The cases that need access to the databases, for an environment that has it.
 macro_rules! conformance_with_access {
     ($name:ident, $environment:ty) => {
         mod $name {
-            cases! { $environment:
+            cases! { conformance, $environment:
                 versions {
                     a_database_without_a_store_has_no_version,
                     adding_a_shard_installs_the_store_in_its_database,
@@ -154,7 +143,4 @@ macro_rules! conformance_with_access {
         }
     };
 }
-
-conformance!(sqlite_in_memory, crate::conformance::environments::SqliteInMemory);
-conformance!(sqlite_in_a_directory, crate::conformance::environments::SqliteInDirectory);
-conformance_with_access!(sqlite_in_a_directory_with_access, crate::conformance::environments::SqliteInDirectory);
+pub(crate) use conformance_with_access;

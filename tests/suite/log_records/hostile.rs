@@ -6,7 +6,8 @@ use shardlet::ErrorKind;
 use shardlet::gsm::LogEntry;
 use shardlet::operation::LogRecord;
 
-use super::{OTHERS, describe, entry_of, pending_files};
+use super::{OTHERS, describe, entry_of};
+use crate::support::golden_files::pending_files;
 
 /// One document of each code.
 fn documents() -> Vec<String> {

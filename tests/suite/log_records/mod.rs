@@ -5,15 +5,15 @@ mod generated;
 mod hostile;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use roxmltree::{Document, Node};
-use serde_json::Value;
+use roxmltree::Document;
 use shardlet::gsm::{GlobalOperation, LogEntry, MappingStep, OperationCode, OperationSteps, ShardStep};
 use shardlet::model::MappingRecord;
 use shardlet::operation::LogRecord;
 use shardlet::{EncodedKey, OperationId, Shard};
 use uuid::Uuid;
+
+use crate::support::golden_files::{canonical, golden_file, pending_files, rows, text};
 
 /// Documents of codes that none of the pending operations has.
 const OTHERS: [&str; 3] = [
@@ -21,22 +21,6 @@ const OTHERS: [&str; 3] = [
     include_str!("11-updaterangemappingwithoffline.xml"),
     include_str!("15-mergemappings.xml"),
 ];
-
-/// Every pending operation that the reference library left, by the name of its file.
-pub fn pending_files() -> Vec<(String, Value)> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/pending");
-    let mut files: Vec<_> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
-            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
-        })
-        .collect();
-    files.sort_by(|(a, _), (b, _)| a.cmp(b));
-    assert_eq!(files.len(), 93, "files of pending operations");
-    files
-}
 
 /// The log row that a document would be in.
 fn entry_of(document: &str) -> LogEntry {
@@ -50,26 +34,6 @@ fn entry_of(document: &str) -> LogEntry {
         version_removes: None,
         version_adds: None,
     }
-}
-
-/// A document with the attributes of each element in the order of their names.
-fn canonical(document: &str) -> String {
-    fn write(node: Node<'_, '_>, into: &mut String) {
-        if let Some(text) = node.text().filter(|_| node.is_text()) {
-            into.push_str(text);
-            return;
-        }
-        let mut attributes: Vec<_> =
-            node.attributes().map(|attribute| format!(" {}={:?}", attribute.name(), attribute.value())).collect();
-        attributes.sort();
-        into.push_str(&format!("\n<{}{}>", node.tag_name().name(), attributes.concat()));
-        node.children().for_each(|child| write(child, into));
-        into.push_str("</>");
-    }
-    let parsed = Document::parse(document.trim_start_matches('\u{feff}').trim()).unwrap();
-    let mut text = String::new();
-    write(parsed.root_element(), &mut text);
-    text
 }
 
 /// Everything that an operation is; comparing two of them compares ids only where they are those of shards.
@@ -149,6 +113,29 @@ fn documents_of_the_reference_library_are_written_again_as_they_are() {
         let _ = codes.insert(entry.code);
     }
     assert_eq!(codes, OperationCode::ALL.map(|code| code as i32).into(), "every code is there");
+}
+
+#[test]
+fn documents_that_the_reference_library_sent_are_written_again_as_they_are() {
+    let file = golden_file("requests.json");
+    let calls = rows(&file, "steps").iter().flat_map(|step| rows(step, "calls"));
+    let (mut begun, mut ended) = (BTreeSet::new(), BTreeSet::new());
+    for call in calls {
+        let (procedure, document) = (text(call, "procedure"), text(call, "input"));
+        let seen = match procedure.rsplit_once('.').unwrap().1 {
+            "spBulkOperationShardsGlobalBegin" | "spBulkOperationShardMappingsGlobalBegin" => &mut begun,
+            // It ends with the document that it began with, but for the mark of an undo, which is not kept in the log.
+            "spBulkOperationShardsGlobalEnd" | "spBulkOperationShardMappingsGlobalEnd" => &mut ended,
+            _ => continue,
+        };
+        let entry = entry_of(document);
+        let operation = LogRecord::read(&entry).unwrap_or_else(|error| panic!("{document}: {error}"));
+        let as_begun = document.replacen(r#" Undo="1""#, r#" Undo="0""#, 1);
+        assert_eq!(canonical(&LogRecord::write(&operation)), canonical(&as_begun), "{procedure}");
+        let _ = seen.insert(entry.code);
+    }
+    assert_eq!(begun, ended);
+    assert_eq!(begun, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 15, 16].into());
 }
 
 #[test]

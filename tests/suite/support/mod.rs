@@ -2,7 +2,11 @@
 
 pub mod consistency;
 pub mod contents;
+pub mod declared;
+pub mod golden_files;
 pub mod probe;
+pub mod raw_stores;
+pub mod sqlite_files;
 
 use shardlet::{Durability, Options, Shard, ShardLocation, ShardMap, ShardMapManager, Sqlite, SqliteOptions};
 use shardlet::{Mapping, Stores};

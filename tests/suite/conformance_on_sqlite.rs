@@ -1,4 +1,4 @@
-//! The environments: where each backend's stores can be made.
+//! The conformance suite on SQLite.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,12 @@ use shardlet::rusqlite::Connection;
 use shardlet::{NoCredentials, Place, ShardLocation, Sqlite, SqliteOptions, Timeouts};
 use tempfile::TempDir;
 
-use super::{Access, Environment};
+use crate::conformance::{Access, Environment, conformance, conformance_with_access};
 use crate::support::{directory, location, quick};
+
+conformance!(in_memory, crate::conformance_on_sqlite::SqliteInMemory);
+conformance!(in_a_directory, crate::conformance_on_sqlite::SqliteInDirectory);
+conformance_with_access!(in_a_directory_with_access, crate::conformance_on_sqlite::SqliteInDirectory);
 
 pub struct SqliteInMemory(Sqlite);
 
