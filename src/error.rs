@@ -475,6 +475,35 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every refusal.
+    const ALL: [Self; 19] = [
+        Self::MissingParameters,
+        Self::StoreVersionMismatch,
+        Self::ShardMapExists,
+        Self::ShardMapDoesNotExist,
+        Self::ShardMapHasShards,
+        Self::ShardExists,
+        Self::ShardDoesNotExist,
+        Self::ShardHasMappings,
+        Self::ShardVersionMismatch,
+        Self::ShardLocationExists,
+        Self::MappingDoesNotExist,
+        Self::MappingRangeAlreadyMapped,
+        Self::MappingPointAlreadyMapped,
+        Self::MappingNotFoundForKey,
+        Self::UnableToKillSessions,
+        Self::MappingIsNotOffline,
+        Self::MappingLockOwnerIdDoesNotMatch,
+        Self::MappingIsAlreadyLocked,
+        Self::MappingIsOffline,
+    ];
+
+    /// The refusal of a stored result code, or `None` for a code that refuses nothing or is unknown.
+    #[must_use]
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u32 == code)
+    }
+
     /// The error that this refusal is to a caller.
     #[must_use]
     pub fn into_error(self) -> Error {

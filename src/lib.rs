@@ -81,6 +81,11 @@ mod shard_map;
 mod telemetry;
 
 pub use backend::Timeouts;
+#[cfg(feature = "sql-server")]
+pub use backend::sql_server::{
+    SqlCredentials, SqlServer, SqlServerBulkInsert, SqlServerConnection, SqlServerOptions, SqlServerRows,
+    SqlServerTransaction,
+};
 #[cfg(feature = "sqlite")]
 pub use backend::sqlite::{Durability, NoCredentials, Sqlite, SqliteConnection, SqliteOptions, SqliteTransaction};
 pub use error::{Error, ErrorCategory, ErrorCode, ErrorKind, Limit, Result};
@@ -101,6 +106,8 @@ pub use routing::{CacheOptions, CacheStatistics};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
 pub use shard_map::{MappingUpdate, Operation, ShardMap};
+#[cfg(feature = "sql-server")]
+pub use tiberius;
 
 /// The code of the README compiles and runs.
 #[cfg(all(doctest, feature = "sqlite"))]

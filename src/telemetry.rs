@@ -39,7 +39,7 @@ pub(crate) fn opened(validated: bool, failed: Option<ErrorKind>, took: Duration)
 }
 
 /// A pooled connection was closed instead of used again.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "sql-server"))]
 pub(crate) fn connection_discarded(reason: &'static str) {
     count("shardlet_discarded_connections_total", &[("reason", reason)]);
 }

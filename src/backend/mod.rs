@@ -5,8 +5,14 @@
 //! [`LocalStore`](crate::lsm::LocalStore), implemented for the same type. Connecting, pools and transactions live below
 //! here, a folder for each backend; SQL of the stores does not.
 
+#[cfg(any(feature = "sqlite", feature = "sql-server"))]
+mod pools;
+#[cfg(feature = "sql-server")]
+pub mod sql_server;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "sql-server"))]
+pub(crate) mod stored;
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -9,6 +9,8 @@
 //! [`Refusal::StoreVersionMismatch`](crate::error::Refusal::StoreVersionMismatch) if it differs.
 
 mod request;
+#[cfg(feature = "sql-server")]
+mod sql_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -20,6 +22,8 @@ pub use request::{
     OperationSteps, RecordFilter, ShardStep,
 };
 
+#[cfg(feature = "sql-server")]
+pub use sql_server::SqlServerGlobalSession;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteGlobalSession;
 

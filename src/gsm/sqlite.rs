@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use self::operation::{entry, entry_of_row};
 use super::{CreateMode, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
-use crate::backend::sqlite::{
-    Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, guid, key_type, kind, location,
-    mapping_status, opaque_key, optional_guid, range_end, shard, store_fault,
+use crate::backend::sqlite::{Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, store_fault};
+use crate::backend::stored::{
+    guid, kind, location, mapping_end, mapping_status, opaque_key, optional_guid, shard, shard_map,
 };
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};
 use crate::key::{EncodedKey, KeyType};
@@ -24,12 +24,8 @@ type Answer<T> = std::result::Result<T, StatementFault>;
 
 const STORE: StoreKind = StoreKind::Global;
 
-/// Refuses the names that no client writes when they are read.
 fn map_of_row(row: &Row<'_>) -> Answer<ShardMapInfo> {
-    let name: String = row.get(1)?;
-    let name = ShardMapName::new(&name)
-        .map_err(|error| Error::damaged(format!("column Name of ShardMapsGlobal holds no name: {error}")))?;
-    Ok(ShardMapInfo::new(guid(row, 0)?, name, kind(row, 2)?, key_type(row, 3)?))
+    shard_map(row, "ShardMapsGlobal")
 }
 
 /// All rows of a query, with a check of every value.
@@ -100,11 +96,7 @@ impl<'t> MappingReader<'t> {
             }
         };
         let low = opaque_key(row, 2, self.key_type)?;
-        let high = match self.kind {
-            // The reference library's recovery writes an upper bound here, which nobody reads.
-            ShardMapKind::List => None,
-            ShardMapKind::Range => range_end(row, 3, self.key_type, &low)?,
-        };
+        let high = mapping_end(row, 3, (self.kind, self.key_type), &low)?;
         Ok(MappingRecord {
             id: guid(row, 0)?,
             map: guid(row, 1)?,
@@ -399,7 +391,7 @@ fn change_lock(transaction: &Transaction<'_>, map: ShardMapId, change: LockChang
                WHERE "ShardMapId" = ?1 AND "MappingId" = ?2"#,
         )?
         .query_row([map.to_string(), mapping.to_string()], |row| {
-            Ok((optional_guid::<OperationId>(row, 0), guid::<LockToken>(row, 1)))
+            Ok((optional_guid::<OperationId, _>(row, 0), guid::<LockToken, _>(row, 1)))
         })
         .optional()?;
     let (holder, owner) = found.ok_or(Refusal::MappingDoesNotExist)?;

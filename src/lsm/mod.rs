@@ -7,12 +7,16 @@
 //! Invariant: a call that fails has changed nothing, unless its error is of kind
 //! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's major version first.
 
+#[cfg(feature = "sql-server")]
+mod sql_server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::fmt::Debug;
 use std::future::Future;
 
+#[cfg(feature = "sql-server")]
+pub use sql_server::SqlServerLocalSession;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLocalSession;
 

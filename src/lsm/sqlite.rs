@@ -11,13 +11,14 @@ use super::{
 };
 use crate::backend::sqlite::{
     Database, NoCredentials, OperationLock, SessionKey, Sqlite, SqliteConnection, StatementFault, StoreKind,
-    commit_fault, guid, key_type, kind, mapping_status, opaque_key, range_end, record_ending, shard, store_fault,
+    commit_fault, record_ending, store_fault,
 };
+use crate::backend::stored::{guid, mapping_end, mapping_status, opaque_key, shard, shard_map};
 use crate::error::{Error, Refusal, Result};
 use crate::key::EncodedKey;
 use crate::model::{
     LockToken, MappingRecord, MappingStatus, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation,
-    ShardMapId, ShardMapInfo, ShardMapKind, ShardMapName, ShardVersion, StoreVersion,
+    ShardMapId, ShardMapInfo, ShardVersion, StoreVersion,
 };
 
 type Answer<T> = std::result::Result<T, StatementFault>;
@@ -101,7 +102,7 @@ fn validate(transaction: &Transaction<'_>, route: &Route) -> Answer<Option<i64>>
             )?;
             let mut rows = statement.query([map, shard.to_string()])?;
             let row = rows.next()?.ok_or(Refusal::ShardDoesNotExist)?;
-            if guid::<ShardVersion>(row, 0)? != *version {
+            if guid::<ShardVersion, _>(row, 0)? != *version {
                 return Err(Refusal::ShardVersionMismatch.into());
             }
         }
@@ -119,10 +120,7 @@ fn local_shards(transaction: &Transaction<'_>) -> Answer<Vec<(ShardMapInfo, Shar
     let mut rows = statement.query([])?;
     let mut shards = Vec::new();
     while let Some(row) = rows.next()? {
-        let name: String = row.get(1)?;
-        let name = ShardMapName::new(&name)
-            .map_err(|error| Error::damaged(format!("column Name of ShardMapsLocal holds no name: {error}")))?;
-        shards.push((ShardMapInfo::new(guid(row, 0)?, name, kind(row, 2)?, key_type(row, 3)?), shard(row, 4)?));
+        shards.push((shard_map(row, "ShardMapsLocal")?, shard(row, 4)?));
     }
     Ok(shards)
 }
@@ -147,10 +145,7 @@ fn local_mappings(transaction: &Transaction<'_>, map: ShardMapId) -> Answer<Vec<
             id: guid(row, 0)?,
             map,
             shard: Arc::clone(shard),
-            high: match info.kind() {
-                ShardMapKind::List => None,
-                ShardMapKind::Range => range_end(row, 3, info.key_type(), &low)?,
-            },
+            high: mapping_end(row, 3, (info.kind(), info.key_type()), &low)?,
             low,
             status: mapping_status(row, 4)?,
             lock_owner: LockToken::NONE,

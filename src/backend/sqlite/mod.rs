@@ -28,15 +28,12 @@ pub(crate) use layout::DatabaseName;
 pub(crate) use operation_lock::OperationLock;
 pub use options::{Durability, SqliteOptions};
 pub(crate) use pool::Database;
-pub(crate) use rows::{
-    guid, key_type, kind, location, mapping_status, opaque_key, optional_guid, range_end, shard, small_number,
-};
 pub(crate) use sessions::{SessionKey, record_ending};
 pub(crate) use store::StoreKind;
 
 use self::layout::Storage;
 use self::operation_lock::OperationLocks;
-use self::pool::Pools;
+use self::pool::Shared;
 use self::sessions::Sessions;
 use super::Backend;
 use crate::error::Result;
@@ -69,7 +66,7 @@ pub struct Sqlite {
 
 struct Inner {
     options: SqliteOptions,
-    pools: Pools,
+    shared: Arc<Shared>,
     locks: OperationLocks,
     sessions: Sessions,
 }
@@ -112,7 +109,7 @@ impl Sqlite {
         let storage = Arc::new(storage);
         let inner = Inner {
             locks: OperationLocks::new(Arc::clone(&storage), options.timeouts.operation_lock),
-            pools: Pools::new(storage, options.clone()),
+            shared: Shared::new(storage, options.clone()),
             sessions: Sessions::default(),
             options,
         };
@@ -127,12 +124,12 @@ impl Sqlite {
 
     /// The database of the global store.
     pub(crate) fn global(&self) -> Database {
-        self.inner.pools.database(DatabaseName::Global)
+        self.inner.shared.database(DatabaseName::Global)
     }
 
     /// The database of a shard.
     pub(crate) fn shard(&self, location: &ShardLocation) -> Database {
-        self.inner.pools.database(DatabaseName::shard(location))
+        self.inner.shared.database(DatabaseName::shard(location))
     }
 
     /// See [`GlobalStore::lock_operation`](crate::gsm::GlobalStore::lock_operation).
@@ -159,12 +156,13 @@ impl Backend for Sqlite {
     type Connection = SqliteConnection;
 
     fn forget_shard(&self, location: &ShardLocation) {
-        self.inner.pools.close_idle(&DatabaseName::shard(location));
+        let forgotten = DatabaseName::shard(location);
+        self.inner.shared.pools.forget(|name| *name == forgotten);
     }
 }
 
 impl std::fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sqlite({})", self.inner.pools.storage())
+        write!(f, "Sqlite({})", self.inner.shared.storage)
     }
 }

@@ -42,7 +42,7 @@ struct TellReturned(Arc<Shared>);
 
 impl Drop for TellReturned {
     fn drop(&mut self) {
-        self.0.returned.notify_waiters();
+        self.0.pools.tell_returned();
     }
 }
 
@@ -182,11 +182,13 @@ struct Open {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Slot {
-    pub(super) fn is_open(&self) -> bool {
+impl crate::backend::pools::Slot for Slot {
+    fn is_open(&self) -> bool {
         self.open.is_some()
     }
+}
 
+impl Slot {
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
             // Closing the last connection to a file copies its WAL back.

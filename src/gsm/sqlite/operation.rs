@@ -2,8 +2,9 @@
 
 use rusqlite::{Row, Transaction, params};
 
-use super::{Answer, STORE, SqliteGlobalSession, guid, map_kind, optional_guid};
-use crate::backend::sqlite::{StatementFault, mapping_status, small_number};
+use super::{Answer, STORE, SqliteGlobalSession, map_kind};
+use crate::backend::sqlite::StatementFault;
+use crate::backend::stored::{guid, mapping_status, optional_guid, small_number};
 use crate::error::{Error, Refusal, Result};
 use crate::gsm::{Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardStep};
 use crate::key::EncodedKey;
@@ -295,7 +296,7 @@ fn locked_state(transaction: &Transaction<'_>, mapping: &MappingRecord, token: L
     )?;
     let mut rows = statement.query([mapping.map.to_string(), mapping.id.to_string()])?;
     let row = rows.next()?.ok_or(Refusal::MappingDoesNotExist)?;
-    if guid::<LockToken>(row, 0)? != token {
+    if guid::<LockToken, _>(row, 0)? != token {
         return Err(Refusal::MappingLockOwnerIdDoesNotMatch.into());
     }
     mapping_status(row, 1)
@@ -346,7 +347,7 @@ fn check_collisions(
     let mut rows = statement.query(params![map, low, high])?;
     let mut pending = None;
     while let Some(row) = rows.next()? {
-        match optional_guid::<OperationId>(row, 0)? {
+        match optional_guid::<OperationId, _>(row, 0)? {
             Some(holder) if holder != operation.id => pending = Some(holder),
             // A row that no unfinished operation can take away decides.
             _ => return Err(refusal.into()),

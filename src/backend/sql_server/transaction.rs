@@ -1,0 +1,56 @@
+//! Transactions of the application on a routed connection.
+
+use std::ops::{Deref, DerefMut};
+
+use super::connection::SqlServerConnection;
+use crate::error::Result;
+
+/// An open transaction; the connection's calls are available on it. Dropped without [`commit`](Self::commit), it is rolled
+/// back before anything else happens on the connection.
+#[derive(Debug)]
+pub struct SqlServerTransaction<'c> {
+    connection: &'c mut SqlServerConnection,
+}
+
+impl<'c> SqlServerTransaction<'c> {
+    pub(super) fn new(connection: &'c mut SqlServerConnection) -> Self {
+        Self { connection }
+    }
+
+    /// Commits. One round trip.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` if the connection broke before the server answered; `Statement` if the server had rolled the transaction
+    /// back already, so that nothing was changed.
+    pub async fn commit(self) -> Result<()> {
+        self.connection.end_transaction(true).await
+    }
+
+    /// Rolls back. One round trip.
+    ///
+    /// # Errors
+    /// `Transient` if the connection broke, which rolls back as well; `Statement` if the server had done it already.
+    pub async fn rollback(self) -> Result<()> {
+        self.connection.end_transaction(false).await
+    }
+}
+
+impl Drop for SqlServerTransaction<'_> {
+    fn drop(&mut self) {
+        self.connection.abandon_transaction();
+    }
+}
+
+impl Deref for SqlServerTransaction<'_> {
+    type Target = SqlServerConnection;
+
+    fn deref(&self) -> &SqlServerConnection {
+        self.connection
+    }
+}
+
+impl DerefMut for SqlServerTransaction<'_> {
+    fn deref_mut(&mut self) -> &mut SqlServerConnection {
+        self.connection
+    }
+}
