@@ -122,16 +122,18 @@ fn the_files_that_the_documents_name_are_there() {
 }
 
 #[test]
-fn only_the_sqlite_files_know_the_driver() {
-    let wrong: Vec<_> = sources()
-        .into_iter()
-        .filter(|(file, module)| module != "lib" && !file.to_str().unwrap().contains("sqlite"))
-        .filter(|(file, _)| {
-            let text = fs::read_to_string(file).unwrap();
-            text.lines().any(|line| line.split("//").next().unwrap_or_default().contains("rusqlite"))
-        })
-        .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+fn only_a_backends_own_files_know_its_driver() {
+    for (driver, own) in [("rusqlite", "sqlite"), ("tiberius", "sql_server")] {
+        let wrong: Vec<_> = sources()
+            .into_iter()
+            .filter(|(file, module)| module != "lib" && !file.to_str().unwrap().contains(own))
+            .filter(|(file, _)| {
+                let text = fs::read_to_string(file).unwrap();
+                text.lines().any(|line| line.split("//").next().unwrap_or_default().contains(driver))
+            })
+            .collect();
+        assert!(wrong.is_empty(), "{driver}: {wrong:#?}");
+    }
 }
 
 #[test]

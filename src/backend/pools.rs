@@ -199,6 +199,12 @@ where
         self.returned.notify_waiters();
     }
 
+    /// True if no more connections that count can be opened, so that somebody may be waiting for one.
+    #[cfg(feature = "sql-server")]
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.permits.available_permits() == 0
+    }
+
     /// Closes the idle connections of a name.
     #[cfg(feature = "sql-server")]
     pub(super) fn close_idle(&self, name: &N) {

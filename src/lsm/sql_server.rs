@@ -71,21 +71,20 @@ impl LocalStore for SqlServer {
     ) -> Result<SqlServerConnection> {
         let database = Database::routed(&route.location, credentials, route.map);
         let stamp = match &route.target {
-            RouteTarget::Mapping { mapping, key, .. } => Some(Stamp::new(route.map, *mapping, key)),
-            RouteTarget::Shard { .. } => None,
+            RouteTarget::Mapping { mapping, key, .. } => Stamp::new(route.map, *mapping, key),
+            RouteTarget::Shard { .. } => Stamp::none(),
         };
-        let validate = (validation == Validation::Validate).then_some(|| match (&route.target, &stamp) {
-            (RouteTarget::Mapping { mapping, .. }, Some(stamp)) => Call::local("ValidateMapping")
+        let validate = (validation == Validation::Validate).then_some(|| match &route.target {
+            RouteTarget::Mapping { mapping, .. } => Call::local("ValidateMapping")
                 .with("@map", *route.map.as_uuid())
                 .with("@mapping", *mapping.as_uuid())
                 .with("@stamp", stamp.as_bytes()),
-            (RouteTarget::Shard { shard, version }, _) => Call::local("ValidateShard")
+            RouteTarget::Shard { shard, version } => Call::local("ValidateShard")
                 .with("@map", *route.map.as_uuid())
                 .with("@shard", *shard.as_uuid())
                 .with("@version", *version.as_uuid()),
-            (RouteTarget::Mapping { .. }, None) => Call::local("ValidateMapping"),
         });
-        self.routed(&database, &route.location, stamp.as_ref(), validate).await
+        self.routed(&database, &route.location, &stamp, validate).await
     }
 }
 

@@ -37,14 +37,19 @@ pub fn connection_string(database: &str) -> String {
     format!("{};Database={database}", others.collect::<Vec<_>>().join(";"))
 }
 
-/// What applications connect with: everything of the connection string but the place.
-pub fn credentials() -> SqlCredentials {
+/// Everything of the connection string but the place.
+pub fn login() -> String {
     let address = address().unwrap();
     let place = ["server", "data source", "database", "initial catalog"];
     let others = address.split(';').filter(|pair| {
         !place.contains(&pair.split('=').next().unwrap_or_default().trim().to_ascii_lowercase().as_str())
     });
-    SqlCredentials::parse(&others.collect::<Vec<_>>().join(";")).unwrap()
+    others.collect::<Vec<_>>().join(";")
+}
+
+/// What applications connect with.
+pub fn credentials() -> SqlCredentials {
+    SqlCredentials::parse(&login()).unwrap()
 }
 
 /// Host and port of the server.

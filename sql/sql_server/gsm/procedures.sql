@@ -9,6 +9,8 @@
 -- store's version, on 52 with the log row of the operation that is in the way. Each is one transaction of its own. Who
 -- changes something in a map writes the map's row first: that, not a hint, puts changes of one map in order.
 
+SET ANSI_NULLS ON;
+SET QUOTED_IDENTIFIER ON;
 SET XACT_ABORT ON;
 BEGIN TRANSACTION;
 DECLARE @got int;

@@ -2,6 +2,8 @@
 -- described in the procedures of the global store. Who changes a shard's own rows writes the version row first, and who
 -- changes mappings the shard's row: that, not a hint, puts changes in order.
 
+SET ANSI_NULLS ON;
+SET QUOTED_IDENTIFIER ON;
 SET XACT_ABORT ON;
 BEGIN TRANSACTION;
 DECLARE @got int;
@@ -222,6 +224,7 @@ BEGIN
 END
 GO
 
+-- A session that was routed by no mapping carries no stamp, also not that of the connection's last user.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ValidateShard', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ValidateShard AS RETURN 0');
 GO
@@ -230,7 +233,9 @@ ALTER PROCEDURE __ShardManagement.shardlet1_ValidateShard
 AS
 BEGIN
     SET NOCOUNT ON;
-    DECLARE @found uniqueidentifier;
+    DECLARE @found uniqueidentifier, @none varbinary(128);
+    SET @none = 0x;
+    SET CONTEXT_INFO @none;
     IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerLocal WHERE StoreVersionMajor = 1)
     BEGIN
         SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerLocal;

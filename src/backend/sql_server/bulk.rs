@@ -4,8 +4,8 @@ use tiberius::{BulkLoadRequest, TokenRow};
 use tokio::net::TcpStream;
 use tokio_util::compat::Compat;
 
-use super::fault::{Doing, fault, is_answer};
-use super::link::Link;
+use super::fault::{Doing, fault};
+use super::link::{Condition, Link};
 use super::target::Target;
 use crate::error::Result;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 /// more use.
 pub struct SqlServerBulkInsert<'c> {
     request: BulkLoadRequest<'c, Compat<TcpStream>>,
-    dirty: &'c mut bool,
+    condition: &'c mut Condition,
     doing: Doing,
     target: &'c Target,
 }
@@ -26,14 +26,17 @@ impl<'c> SqlServerBulkInsert<'c> {
         doing: Doing,
         target: &'c Target,
     ) -> Result<Self> {
-        let Link { client, dirty, .. } = link;
-        *dirty = true;
+        let Link { client, condition, .. } = link;
+        condition.sent();
         match client.bulk_insert_columns(table, columns).await {
-            Ok(request) => Ok(Self { request, dirty, doing, target }),
+            Ok(request) => Ok(Self { request, condition, doing, target }),
             Err(error) => {
                 // The driver looks at the names before it sends anything.
-                let refused_here = matches!(error, tiberius::error::Error::BulkInput(_));
-                *dirty = !(refused_here || is_answer(&error));
+                if matches!(error, tiberius::error::Error::BulkInput(_)) {
+                    condition.answered();
+                } else {
+                    condition.failed(&error);
+                }
                 Err(target.blame(fault(error, doing)))
             }
         }
@@ -60,7 +63,7 @@ impl<'c> SqlServerBulkInsert<'c> {
     /// `Statement` with the driver's error as source if the server refused them; otherwise as [`send`](Self::send).
     pub async fn finish(self) -> Result<u64> {
         let done = self.request.finalize().await;
-        *self.dirty = done.as_ref().is_err_and(|error| !is_answer(error));
+        self.condition.ended(&done);
         done.map(tiberius::ExecuteResult::total).map_err(|error| self.target.blame(fault(error, self.doing)))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tiberius::{Command, CommandResult, IntoSql, Row};
 
-use super::fault::{Doing, fault, is_answer, is_missing_procedure, late};
+use super::fault::{Doing, fault, is_missing_procedure, late};
 use super::install::StoreKind;
 use super::link::{Link, Pooled};
 use crate::error::{Error, Refusal, Result};
@@ -110,17 +110,17 @@ impl Pooled {
         limit: Duration,
     ) -> std::result::Result<Reply, Unanswered> {
         let link = self.link()?;
-        link.dirty = true;
+        link.condition.sent();
         let Ok(answer) = tokio::time::timeout(limit, exchange(link, call)).await else {
             return Err(late(doing).into());
         };
         match answer {
             Ok(reply) => {
-                link.dirty = false;
+                link.condition.answered();
                 Ok(reply)
             }
             Err(error) => {
-                link.dirty = !is_answer(&error);
+                link.condition.failed(&error);
                 Err(Unanswered { missing_procedure: is_missing_procedure(&error), error: fault(error, doing) })
             }
         }
@@ -134,16 +134,16 @@ impl Pooled {
         limit: Duration,
     ) -> Result<Vec<Row>> {
         let link = self.link()?;
-        link.dirty = true;
+        link.condition.sent();
         let exchange = async { link.client.query(text, parameters).await?.into_first_result().await };
         let Ok(answer) = tokio::time::timeout(limit, exchange).await else { return Err(late(Doing::Reading)) };
         match answer {
             Ok(rows) => {
-                link.dirty = false;
+                link.condition.answered();
                 Ok(rows)
             }
             Err(error) => {
-                link.dirty = !is_answer(&error);
+                link.condition.failed(&error);
                 Err(fault(error, Doing::Reading))
             }
         }

@@ -10,13 +10,13 @@ use tiberius::{IsolationLevel, ToSql};
 use super::SqlServer;
 use super::bulk::SqlServerBulkInsert;
 use super::connect::Client;
-use super::fault::{Doing, fault, is_answer};
+use super::fault::{Doing, fault};
 use super::link::{Link, Pooled, Traces, TransactionState};
 use super::pool::Database;
 use super::row_stream::SqlServerRows;
 use super::stamp::Stamp;
 use super::transaction::SqlServerTransaction;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::ShardLocation;
 
 /// A connection to a shard's database, from its pool.
@@ -80,12 +80,12 @@ impl SqlServerConnection {
     ) -> Result<SqlServerRows<'a>> {
         let doing = self.ready(Traces::Session).await?;
         let (link, target) = (self.pooled.link()?, &self.database.target);
-        link.dirty = true;
-        let Link { client, dirty, .. } = link;
+        let Link { client, condition, .. } = link;
+        condition.sent();
         match client.query(sql, parameters).await {
-            Ok(stream) => Ok(SqlServerRows::new(stream, dirty, doing, target)),
+            Ok(stream) => Ok(SqlServerRows::new(stream, condition, doing, target)),
             Err(error) => {
-                *dirty = !is_answer(&error);
+                condition.failed(&error);
                 Err(target.blame(fault(error, doing)))
             }
         }
@@ -98,9 +98,9 @@ impl SqlServerConnection {
     pub async fn execute(&mut self, sql: impl Into<Cow<'_, str>>, parameters: &[&dyn ToSql]) -> Result<u64> {
         let doing = self.ready(Traces::Session).await?;
         let link = self.pooled.link()?;
-        link.dirty = true;
+        link.condition.sent();
         let done = link.client.execute(sql, parameters).await;
-        link.dirty = done.as_ref().is_err_and(|error| !is_answer(error));
+        link.condition.ended(&done);
         done.map(tiberius::ExecuteResult::total).map_err(|error| self.database.target.blame(fault(error, doing)))
     }
 
@@ -112,12 +112,12 @@ impl SqlServerConnection {
     pub async fn simple_query<'a>(&'a mut self, sql: impl Into<Cow<'a, str>>) -> Result<SqlServerRows<'a>> {
         let doing = self.ready(Traces::Isolation).await?;
         let (link, target) = (self.pooled.link()?, &self.database.target);
-        link.dirty = true;
-        let Link { client, dirty, .. } = link;
+        let Link { client, condition, .. } = link;
+        condition.sent();
         match client.simple_query(sql).await {
-            Ok(stream) => Ok(SqlServerRows::new(stream, dirty, doing, target)),
+            Ok(stream) => Ok(SqlServerRows::new(stream, condition, doing, target)),
             Err(error) => {
-                *dirty = !is_answer(&error);
+                condition.failed(&error);
                 Err(target.blame(fault(error, doing)))
             }
         }
@@ -157,9 +157,9 @@ impl SqlServerConnection {
             return Err(Error::invalid_input("a transaction is open on this connection"));
         }
         let link = self.pooled.link()?;
-        link.dirty = true;
+        link.condition.sent();
         let begun = link.client.begin_transaction_with_isolation(isolation).await;
-        link.dirty = begun.as_ref().is_err_and(|error| !is_answer(error));
+        link.condition.ended(&begun);
         // Nothing is changed by it, so a broken connection leaves nothing in doubt.
         begun.map_err(|error| self.database.target.blame(fault(error, Doing::InTransaction)))?;
         link.transaction = TransactionState::Open;
@@ -185,9 +185,33 @@ impl SqlServerConnection {
         if self.pooled.link()?.transaction == TransactionState::Abandoned {
             self.end_transaction(false).await?;
         }
+        self.look_at_transaction().await?;
         let link = self.pooled.link()?;
         link.leaves(traces);
-        Ok(if link.transaction == TransactionState::Open { Doing::InTransaction } else { Doing::Statement })
+        match link.transaction {
+            TransactionState::Open => Ok(Doing::InTransaction),
+            TransactionState::RolledBack => Err(self.database.target.blame(rolled_back())),
+            TransactionState::None | TransactionState::Abandoned => Ok(Doing::Statement),
+        }
+    }
+
+    /// After an error in a transaction, finds out whether the server has rolled it back: it does so on deadlocks and severe
+    /// errors, and each later statement would be committed alone.
+    async fn look_at_transaction(&mut self) -> Result<()> {
+        let link = self.pooled.link()?;
+        if !std::mem::take(&mut link.condition.doubtful) || link.transaction != TransactionState::Open {
+            return Ok(());
+        }
+        let Link { client, condition, .. } = link;
+        condition.sent();
+        let asked = async { client.query("SELECT @@TRANCOUNT", &[]).await?.into_row().await };
+        let answer = asked.await;
+        condition.ended(&answer);
+        let row = answer.map_err(|error| self.database.target.blame(fault(error, Doing::InTransaction)))?;
+        if row.and_then(|row| row.try_get::<i32, _>(0).ok().flatten()) == Some(0) {
+            self.pooled.link()?.transaction = TransactionState::RolledBack;
+        }
+        Ok(())
     }
 
     /// Stamps the session. Nothing of its user has been sent, so a connection that was lost while it was idle is replaced.
@@ -196,15 +220,18 @@ impl SqlServerConnection {
         loop {
             let reused = self.pooled.served_before();
             let link = self.pooled.link()?;
-            link.leaves(Traces::Session);
-            link.dirty = true;
+            if *stamp == Stamp::none() && link.traces == Traces::None {
+                return Ok(());
+            }
+            link.leaves(Traces::Stamp);
+            link.condition.sent();
             let error = match link.stamp(stamp).await {
                 Ok(()) => {
-                    link.dirty = false;
+                    link.condition.answered();
                     return Ok(());
                 }
                 Err(error) => {
-                    link.dirty = !is_answer(&error);
+                    link.condition.failed(&error);
                     self.database.target.blame(fault(error, Doing::Reading))
                 }
             };
@@ -218,32 +245,44 @@ impl SqlServerConnection {
 
     /// Commits or rolls back.
     pub(super) async fn end_transaction(&mut self, commit: bool) -> Result<()> {
+        self.look_at_transaction().await?;
         let link = self.pooled.link()?;
-        link.dirty = true;
+        let before = std::mem::replace(&mut link.transaction, TransactionState::None);
+        if before == TransactionState::RolledBack {
+            return if commit { Err(self.database.target.blame(rolled_back())) } else { Ok(()) };
+        }
+        link.condition.sent();
         let (ended, doing) = if commit {
             (link.client.commit_transaction().await, Doing::Statement)
         } else {
             (link.client.rollback_transaction().await, Doing::InTransaction)
         };
-        link.transaction = TransactionState::None;
-        link.dirty = ended.as_ref().is_err_and(|error| !is_answer(error));
+        link.condition.ended(&ended);
         ended.map_err(|error| self.database.target.blame(fault(error, doing)))
     }
 
     /// The guard of a transaction is gone, and nobody can await a rollback there.
     pub(super) fn abandon_transaction(&mut self) {
-        if let Ok(link) = self.pooled.link()
-            && link.transaction == TransactionState::Open
-        {
-            link.transaction = TransactionState::Abandoned;
+        if let Ok(link) = self.pooled.link() {
+            link.transaction = match link.transaction {
+                TransactionState::Open => TransactionState::Abandoned,
+                TransactionState::Abandoned => TransactionState::Abandoned,
+                TransactionState::RolledBack | TransactionState::None => TransactionState::None,
+            };
         }
     }
+}
+
+/// The error of going on in a transaction that is none any more.
+fn rolled_back() -> Error {
+    let message = "the server has rolled the transaction back after an error: nothing was changed";
+    Error::new(ErrorKind::Statement, ErrorCode::StatementFailed, message)
 }
 
 impl Pooled {
     /// Notes that the next request sets a stamp.
     pub(super) fn leaves_stamp(&mut self) -> Result<()> {
-        self.link()?.leaves(Traces::Session);
+        self.link()?.leaves(Traces::Stamp);
         Ok(())
     }
 }

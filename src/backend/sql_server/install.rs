@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tiberius::Row;
 
-use super::fault::{Doing, fault, is_answer, late};
-use super::link::Pooled;
+use super::fault::{Doing, fault, late};
+use super::link::{Pooled, Traces};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::StoreVersion;
 
@@ -66,16 +66,16 @@ impl StoreKind {
 /// The version of a store, or `None` where the database has none.
 pub(crate) async fn version(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<Option<StoreVersion>> {
     let link = pooled.link()?;
-    link.dirty = true;
+    link.condition.sent();
     let exchange = async { link.client.query(kind.version_query(), &[]).await?.into_results().await };
     let Ok(answer) = tokio::time::timeout(limit, exchange).await else { return Err(late(Doing::Reading)) };
     match answer {
         Ok(results) => {
-            link.dirty = false;
+            link.condition.answered();
             results.first().map(|rows| version_of(rows)).transpose()
         }
         Err(error) => {
-            link.dirty = !is_answer(&error);
+            link.condition.failed(&error);
             Err(fault(error, Doing::Reading))
         }
     }
@@ -178,11 +178,13 @@ async fn run(pooled: &mut Pooled, scripts: &[&'static str], limit: Duration) -> 
 /// One batch. If it fails, the connection is closed, and with it the script's transaction ends.
 async fn batch(pooled: &mut Pooled, text: &'static str, limit: Duration) -> Result<()> {
     let link = pooled.link()?;
-    link.dirty = true;
+    // The scripts set what holds for the session.
+    link.leaves(Traces::Session);
+    link.condition.sent();
     let exchange = async { link.client.simple_query(text).await?.into_results().await };
     match tokio::time::timeout(limit, exchange).await {
         Ok(Ok(_)) => {
-            link.dirty = false;
+            link.condition.answered();
             Ok(())
         }
         Ok(Err(error)) => Err(fault(error, Doing::Writing)),

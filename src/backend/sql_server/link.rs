@@ -2,9 +2,11 @@
 //!
 //! Invariants: a connection is *dirty* from the moment a request is sent until its answer has been read to the end, and a dirty
 //! one is closed, never pooled. One on which something of its user may be left (a transaction, a temporary table, a setting, a
-//! lock, a stamp) is reset by the server before it goes back, and closed if that fails.
+//! lock) is reset by the server before it goes back, and closed if that fails. A stamp that nobody needs any more is taken
+//! away soon after.
 
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics as Usage, RecycleError, RecycleResult};
@@ -12,7 +14,7 @@ use tiberius::Command;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::Client;
-use super::fault::{Doing, fault, lost};
+use super::fault::{Doing, fault, is_answer, lost};
 use super::pool::{Database, Shared};
 use super::stamp::Stamp;
 use crate::backend::pools;
@@ -24,6 +26,8 @@ use crate::telemetry;
 pub(super) enum Traces {
     /// Nothing.
     None,
+    /// A stamp, which the next user replaces.
+    Stamp,
     /// What a reset by the server takes away.
     Session,
     /// The isolation level as well, which older servers do not reset.
@@ -33,13 +37,52 @@ pub(super) enum Traces {
 /// A connection with its state.
 pub(super) struct Link {
     pub(super) client: Client,
-    /// A request is under way, or was abandoned.
-    pub(super) dirty: bool,
+    /// Whether it may be used.
+    pub(super) condition: Condition,
     pub(super) traces: Traces,
+    /// The application lock that the session holds.
+    pub(super) lock: Option<String>,
     /// The transaction that the application has begun.
     pub(super) transaction: TransactionState,
     born: Instant,
+    /// When it was last given back; `None` before its first user is done.
+    given_back: Option<Instant>,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Whether a connection may be used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Condition {
+    /// A request is under way, or was abandoned.
+    pub(super) dirty: bool,
+    /// The server has refused a statement since it was last asked whether the transaction is still open.
+    pub(super) doubtful: bool,
+}
+
+impl Condition {
+    /// A request is sent.
+    pub(super) fn sent(&mut self) {
+        self.dirty = true;
+    }
+
+    /// It was answered to the end.
+    pub(super) fn answered(&mut self) {
+        self.dirty = false;
+    }
+
+    /// It failed: the connection can be used again if the server said so itself.
+    pub(super) fn failed(&mut self, error: &tiberius::error::Error) {
+        self.dirty = !is_answer(error);
+        self.doubtful = true;
+    }
+
+    /// Notes how a request ended.
+    pub(super) fn ended<T>(&mut self, result: &std::result::Result<T, tiberius::error::Error>) {
+        match result {
+            Ok(_) => self.answered(),
+            Err(error) => self.failed(error),
+        }
+    }
 }
 
 /// Where a connection is with its user's transaction.
@@ -49,6 +92,8 @@ pub(super) enum TransactionState {
     None,
     /// It is open.
     Open,
+    /// The server has rolled it back by itself; until its guard is gone nothing may be done, or it would be committed alone.
+    RolledBack,
     /// Its guard was dropped; it has to be rolled back before anything else.
     Abandoned,
 }
@@ -57,10 +102,12 @@ impl Link {
     pub(super) fn new(client: Client, permit: Option<OwnedSemaphorePermit>) -> Self {
         Self {
             client,
-            dirty: false,
+            condition: Condition::default(),
             traces: Traces::None,
+            lock: None,
             transaction: TransactionState::None,
             born: Instant::now(),
+            given_back: None,
             _permit: permit,
         }
     }
@@ -70,15 +117,35 @@ impl Link {
         self.traces = self.traces.max(traces);
     }
 
-    /// Lets the server forget this user, and with it open transactions, temporary objects, settings, locks and the stamp.
-    async fn reset(&mut self) -> std::result::Result<(), tiberius::error::Error> {
-        let done = Command::new("sys.sp_reset_connection").exec(&mut self.client).await?;
-        let _ = done.into_command_result().await?;
-        if self.traces >= Traces::Isolation {
-            let set = self.client.simple_query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-            let _ = set.into_results().await?;
+    /// Takes away what this user may have left.
+    pub(super) async fn clean(&mut self) -> std::result::Result<(), tiberius::error::Error> {
+        if self.traces >= Traces::Session {
+            // Open transactions, temporary objects, settings, locks, session context, the stamp.
+            let done = Command::new("sys.sp_reset_connection").exec(&mut self.client).await?;
+            let _ = done.into_command_result().await?;
+            if self.traces >= Traces::Isolation {
+                let set = self.client.simple_query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                let _ = set.into_results().await?;
+            }
+        } else {
+            if let Some(lock) = &self.lock {
+                let release = "EXEC sp_releaseapplock @Resource = @P1, @LockOwner = N'Session'";
+                let _ = self.client.execute(release, &[lock]).await?;
+            }
+            if self.traces == Traces::Stamp {
+                self.stamp(&Stamp::none()).await?;
+            }
         }
+        self.condition.doubtful = false;
+        self.traces = Traces::None;
+        self.lock = None;
+        self.transaction = TransactionState::None;
         Ok(())
+    }
+
+    /// True if nobody else may have it as it is.
+    fn needs_cleaning(&self) -> bool {
+        self.traces >= Traces::Session || self.lock.is_some()
     }
 
     /// Sets the stamp outside of a validation.
@@ -132,7 +199,7 @@ impl managed::Manager for Connector {
         };
         match &slot.link {
             None => refuse("abandoned"),
-            Some(link) if link.dirty || link.traces != Traces::None => refuse("changed"),
+            Some(link) if link.condition.dirty || link.needs_cleaning() => refuse("changed"),
             Some(link) if link.born.elapsed() > shared.options.max_age => refuse("old"),
             Some(_) if usage.last_used() > shared.options.idle_time => refuse("idle"),
             Some(_) => Ok(()),
@@ -144,18 +211,19 @@ impl managed::Manager for Connector {
 pub(crate) struct Pooled {
     object: Option<managed::Object<Connector>>,
     shared: Arc<Shared>,
+    database: Database,
 }
 
 impl Pooled {
-    pub(super) fn new(object: managed::Object<Connector>, shared: Arc<Shared>) -> Self {
-        Self { object: Some(object), shared }
+    pub(super) fn new(object: managed::Object<Connector>, shared: Arc<Shared>, database: Database) -> Self {
+        Self { object: Some(object), shared, database }
     }
 
     /// The connection, if it is in a state to be used.
     pub(super) fn link(&mut self) -> Result<&mut Link> {
         let link = self.object.as_mut().and_then(|object| object.link.as_mut());
         match link {
-            Some(link) if !link.dirty => Ok(link),
+            Some(link) if !link.condition.dirty => Ok(link),
             Some(_) | None => Err(lost(Doing::Reading).with_message(
                 "an earlier request on this connection was abandoned or broke it; open another connection",
             )),
@@ -164,12 +232,13 @@ impl Pooled {
 
     /// True if it has served before, so that it may have been lost meanwhile.
     pub(super) fn served_before(&self) -> bool {
-        self.object.as_ref().is_some_and(|object| managed::Object::metrics(object).recycle_count > 0)
+        self.object.as_ref().and_then(|object| object.link.as_ref()).is_some_and(|link| link.given_back.is_some())
     }
 
     /// For how long it had been idle before it was taken.
     pub(super) fn was_idle(&self) -> Duration {
-        self.object.as_ref().map_or(Duration::ZERO, |object| managed::Object::metrics(object).last_used())
+        let link = self.object.as_ref().and_then(|object| object.link.as_ref());
+        link.and_then(|link| link.given_back).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Takes the connection out of the pool for good.
@@ -190,33 +259,38 @@ impl Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         let Some(mut object) = self.object.take() else { return };
-        match &object.link {
-            Some(link) if link.dirty => object.link = None,
-            Some(link) if link.traces != Traces::None => {
-                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        let runtime = tokio::runtime::Handle::try_current();
+        if let Some(link) = &mut object.link {
+            link.given_back = Some(Instant::now());
+            match runtime {
+                _ if link.condition.dirty => object.link = None,
+                Ok(runtime) if link.needs_cleaning() => {
                     drop(runtime.spawn(give_back(object, Arc::clone(&self.shared))));
                     return;
                 }
-                object.link = None;
+                Err(_) if link.traces != Traces::None || link.lock.is_some() => object.link = None,
+                Ok(runtime) if link.traces == Traces::Stamp => {
+                    if let Some(object) = linger(&self.shared, &self.database, object, &runtime) {
+                        drop(object);
+                        self.shared.pools.tell_returned();
+                    }
+                    return;
+                }
+                Ok(_) | Err(_) => {}
             }
-            Some(_) | None => {}
         }
         drop(object);
         self.shared.pools.tell_returned();
     }
 }
 
-/// Resets a connection and gives it back, or closes it.
+/// Cleans a connection and gives it back, or closes it.
 async fn give_back(mut object: managed::Object<Connector>, shared: Arc<Shared>) {
     if let Some(link) = &mut object.link {
         // Until the server has answered; if this future is dropped, too.
-        link.dirty = true;
-        match tokio::time::timeout(shared.options.timeouts.command, link.reset()).await {
-            Ok(Ok(())) => {
-                link.dirty = false;
-                link.traces = Traces::None;
-                link.transaction = TransactionState::None;
-            }
+        link.condition.sent();
+        match tokio::time::timeout(shared.options.timeouts.command, link.clean()).await {
+            Ok(Ok(())) => link.condition.answered(),
             Ok(Err(error)) => {
                 tracing::debug!(error = %fault(error, Doing::Reading), "a connection could not be reset and is closed");
                 object.link = None;
@@ -226,6 +300,92 @@ async fn give_back(mut object: managed::Object<Connector>, shared: Arc<Shared>) 
     }
     drop(object);
     shared.pools.tell_returned();
+}
+
+/// Connections that were given back unused but for their stamp. Whoever needs one next puts another stamp on it, so they are
+/// kept aside for a moment; only where nobody comes is a round trip spent on taking the stamp away, for those who wait until
+/// the sessions of a mapping are closed.
+#[derive(Default)]
+pub(super) struct Lingering {
+    links: Mutex<HashMap<Database, Vec<managed::Object<Connector>>>>,
+}
+
+/// For how long a connection is kept aside.
+const LINGER: Duration = Duration::from_millis(100);
+
+impl Lingering {
+    /// One that is kept aside, if there is any.
+    pub(super) fn take(&self, database: &Database) -> Option<managed::Object<Connector>> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = links.get_mut(database)?;
+        let object = list.pop();
+        if list.is_empty() {
+            drop(links.remove(database));
+        }
+        object
+    }
+
+    /// Gives up those of some databases.
+    pub(super) fn forget(&self, forgotten: impl Fn(&Database) -> bool) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let given_up: Vec<_> = links.extract_if(|database, _| forgotten(database)).collect();
+        // Closing them needs the locks of the pools.
+        drop(links);
+        drop(given_up);
+    }
+
+    /// Those that have been here long enough, and whether any are left.
+    fn due(&self) -> (Vec<managed::Object<Connector>>, bool) {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = Vec::new();
+        links.retain(|_, list| {
+            let since = |object: &managed::Object<Connector>| object.link.as_ref().and_then(|link| link.given_back);
+            due.extend(list.extract_if(.., |object| since(object).is_none_or(|since| since.elapsed() >= LINGER)));
+            !list.is_empty()
+        });
+        (due, !links.is_empty())
+    }
+}
+
+/// Keeps a connection aside, or gives it back where somebody may be waiting for one or it has served long enough.
+fn linger(
+    shared: &Arc<Shared>,
+    database: &Database,
+    mut object: managed::Object<Connector>,
+    runtime: &tokio::runtime::Handle,
+) -> Option<managed::Object<Connector>> {
+    if object.link.as_ref().is_none_or(|link| link.born.elapsed() > shared.options.max_age) {
+        object.link = None;
+        return Some(object);
+    }
+    if managed::Object::pool(&object).is_none_or(|pool| pool.is_closed() || pool.status().waiting > 0)
+        || shared.pools.is_exhausted()
+    {
+        return Some(object);
+    }
+    let mut links = shared.lingering.links.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = links.is_empty();
+    links.entry(database.clone()).or_default().push(object);
+    drop(links);
+    if first {
+        drop(runtime.spawn(take_stamps_away(Arc::downgrade(shared))));
+    }
+    None
+}
+
+/// Runs while connections are kept aside.
+async fn take_stamps_away(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(LINGER).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let (due, more) = shared.lingering.due();
+        for object in due {
+            drop(tokio::spawn(give_back(object, Arc::clone(&shared))));
+        }
+        if !more {
+            return;
+        }
+    }
 }
 
 impl std::fmt::Debug for Pooled {

@@ -158,7 +158,7 @@ impl SqlServer {
         &self,
         database: &Database,
         location: &ShardLocation,
-        stamp: Option<&Stamp>,
+        stamp: &Stamp,
         validation: Option<impl Fn() -> Call<'c>>,
     ) -> Result<SqlServerConnection> {
         let place = || (database.clone(), location.clone());
@@ -167,12 +167,10 @@ impl SqlServer {
         loop {
             let mut pooled = self.shared.checkout(database).await?;
             let Some(call) = &validation else {
-                return Ok(SqlServerConnection::new(pooled, self.clone(), place(), stamp.cloned()));
+                return Ok(SqlServerConnection::new(pooled, self.clone(), place(), Some(stamp.clone())));
             };
             let reused = pooled.served_before();
-            if stamp.is_some() {
-                pooled.leaves_stamp()?;
-            }
+            pooled.leaves_stamp()?;
             match pooled.call(call(), Doing::Reading, limit).await {
                 Ok(reply) => {
                     let _ = reply.accepted().map_err(|error| database.target.blame(error))?;

@@ -9,7 +9,7 @@ use super::connect::{Client, Opener};
 use super::credentials::SqlCredentials;
 use super::fault::Doing;
 use super::install;
-use super::link::{Connector, Pooled};
+use super::link::{Connector, Lingering, Pooled};
 use super::options::SqlServerOptions;
 use super::target::Target;
 use crate::backend::pools::{PoolLimits, PoolName, Pools};
@@ -85,6 +85,7 @@ impl PoolName for Database {
 pub(super) struct Shared {
     pub(super) options: SqlServerOptions,
     pub(super) pools: Pools<Database, Connector>,
+    pub(super) lingering: Lingering,
     opener: Opener,
 }
 
@@ -97,7 +98,8 @@ impl Shared {
             wait: options.timeouts.pool_wait,
             connect: options.timeouts.connect.saturating_add(options.timeouts.pool_wait),
         });
-        Arc::new(Self { opener: Opener::new(management, options.clone()), options, pools })
+        let opener = Opener::new(management, options.clone());
+        Arc::new(Self { options, pools, lingering: Lingering::default(), opener })
     }
 
     pub(super) async fn open(&self, database: &Database) -> Result<Client> {
@@ -111,8 +113,12 @@ impl Shared {
 
     /// A connection from the pool of a database.
     pub(super) async fn checkout(self: &Arc<Self>, database: &Database) -> Result<Pooled> {
-        let object = self.pools.checkout(database, || Connector::new(database.clone(), self)).await;
-        object.map(|object| Pooled::new(object, Arc::clone(self))).map_err(|error| database.target.blame(error))
+        let object = match self.lingering.take(database) {
+            Some(object) => Ok(object),
+            None => self.pools.checkout(database, || Connector::new(database.clone(), self)).await,
+        };
+        let pooled = |object| Pooled::new(object, Arc::clone(self), database.clone());
+        object.map(pooled).map_err(|error| database.target.blame(error))
     }
 
     /// A request to a store. A connection that was lost while it was idle is met with a fresh one, and missing procedures are
@@ -153,6 +159,7 @@ impl Shared {
 
     /// Closes the idle connections of a database: one of them was dead, so the others may be.
     pub(super) fn close_idle(&self, database: &Database) {
+        self.lingering.forget(|kept| kept == database);
         self.pools.close_idle(database);
     }
 
@@ -160,5 +167,6 @@ impl Shared {
     pub(super) fn forget(&self, location: &ShardLocation) {
         let target = Target::Shard(location.clone());
         self.pools.forget(|database| database.target == target);
+        self.lingering.forget(|database| database.target == target);
     }
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use tiberius::{QueryStream, Row};
 
-use super::fault::{Doing, fault, is_answer};
+use super::fault::{Doing, fault};
+use super::link::Condition;
 use super::target::Target;
 use crate::error::{Error, Result};
 
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 /// one that is dropped before leaves the connection of no more use.
 pub struct SqlServerRows<'c> {
     stream: QueryStream<'c>,
-    dirty: &'c mut bool,
+    condition: &'c mut Condition,
     doing: Doing,
     target: &'c Target,
     over: bool,
@@ -29,8 +30,8 @@ enum Item {
 }
 
 impl<'c> SqlServerRows<'c> {
-    pub(super) fn new(stream: QueryStream<'c>, dirty: &'c mut bool, doing: Doing, target: &'c Target) -> Self {
-        Self { stream, dirty, doing, target, over: false }
+    pub(super) fn new(stream: QueryStream<'c>, condition: &'c mut Condition, doing: Doing, target: &'c Target) -> Self {
+        Self { stream, condition, doing, target, over: false }
     }
 
     /// The next row of any result, or `None` at the end.
@@ -86,13 +87,13 @@ impl<'c> SqlServerRows<'c> {
             Some(Ok(item)) => Some(Ok(item.into_row().map_or(Item::Result, Item::Row))),
             Some(Err(error)) => {
                 self.over = true;
-                *self.dirty = !is_answer(&error);
+                self.condition.failed(&error);
                 let blamed: Error = self.target.blame(fault(error, self.doing));
                 Some(Err(blamed))
             }
             None => {
                 self.over = true;
-                *self.dirty = false;
+                self.condition.answered();
                 None
             }
         })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::call::{Call, Reply, Unanswered};
 use super::fault::Doing;
 use super::install::{self, StoreKind};
-use super::link::{Pooled, Traces};
+use super::link::Pooled;
 use super::pool::{Database, Shared};
 use crate::error::{Error, Limit, Result};
 use crate::model::OperationId;
@@ -47,7 +47,6 @@ impl LockedSession {
         loop {
             let mut pooled = shared.checkout(&database).await?;
             let reused = pooled.served_before();
-            pooled.leaves_lock()?;
             let limit = patience.saturating_add(shared.options.timeouts.command);
             let rows = match pooled.ask(LOCK, &[&name, &milliseconds], limit).await {
                 Err(error) if reused && !lost_one && error.kind() == crate::ErrorKind::Transient => {
@@ -63,7 +62,10 @@ impl LockedSession {
                 Some((got, lock.to_owned()))
             });
             return match answer {
-                Some((0.., lock)) => Ok(Self { pooled, shared: Arc::clone(shared), database, kind, lock }),
+                Some((0.., lock)) => {
+                    pooled.link()?.lock = Some(lock.clone());
+                    Ok(Self { pooled, shared: Arc::clone(shared), database, kind, lock })
+                }
                 Some(_) => {
                     // What a wait that ran out leaves on a session is not the same on all engines.
                     pooled.close();
@@ -84,7 +86,9 @@ impl LockedSession {
 
     /// Notes that a procedure has released the lock, so that the connection goes back as it is.
     pub(crate) fn released(&mut self) {
-        self.pooled.leaves_nothing();
+        if let Ok(link) = self.pooled.link() {
+            link.lock = None;
+        }
     }
 
     /// A request under the lock. Missing procedures are installed once.
@@ -132,19 +136,6 @@ impl LockedSession {
     /// Whether sessions of the reference library end, too.
     pub(crate) fn ends_reference_sessions(&self) -> bool {
         self.shared.options.ends_reference_sessions
-    }
-}
-
-impl Pooled {
-    fn leaves_lock(&mut self) -> Result<()> {
-        self.link()?.leaves(Traces::Session);
-        Ok(())
-    }
-
-    fn leaves_nothing(&mut self) {
-        if let Ok(link) = self.link() {
-            link.traces = Traces::None;
-        }
     }
 }
 

@@ -31,6 +31,11 @@ impl Stamp {
         Self(bytes)
     }
 
+    /// The stamp of a session that no mapping has routed.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// What the stamps of all sessions of a map begin with.
     pub(crate) fn prefix(map: ShardMapId) -> Vec<u8> {
         let mut bytes = MARK.to_vec();

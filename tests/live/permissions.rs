@@ -1,0 +1,112 @@
+//! The roles of `sql/sql_server/permissions.sql`: each can do its part and no more. Only where procedures and tables of one
+//! owner are a chain, which Babelfish does not have.
+
+use shardlet::gsm::GlobalStore;
+use shardlet::{
+    ErrorKind, ListShardMap, Options, SessionPolicy, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions,
+    Validation,
+};
+
+use crate::server::{Databases, Direct, connection_string};
+
+const SCRIPT: &str = include_str!("../../sql/sql_server/permissions.sql");
+const PASSWORD: &str = "Shardlet-live-test-1!";
+
+/// Logins for the three roles, dropped by [`Logins::drop_all`].
+struct Logins {
+    names: [String; 3],
+}
+
+const ROLES: [&str; 3] = ["shardlet_management", "shardlet_access", "shardlet_connection"];
+
+impl Logins {
+    async fn create(databases: &Databases, places: &[String]) -> Self {
+        let prefix = databases.global().replace("_gsm", "");
+        let names = ["m", "a", "c"].map(|role| format!("{prefix}_{role}"));
+        let mut master = Direct::to("master").await;
+        for name in &names {
+            master.run(&format!("CREATE LOGIN [{name}] WITH PASSWORD = '{PASSWORD}'")).await;
+        }
+        // What ending sessions takes is a right of the server.
+        for right in ["VIEW SERVER STATE", "ALTER ANY CONNECTION"] {
+            master.run(&format!("GRANT {right} TO [{}]", names[0])).await;
+        }
+        for place in places {
+            let mut direct = Direct::to(place).await;
+            for batch in SCRIPT.split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
+                direct.run(batch).await;
+            }
+            for (name, role) in names.iter().zip(ROLES) {
+                direct.run(&format!("CREATE USER [{name}] FOR LOGIN [{name}]")).await;
+                direct.run(&format!("ALTER ROLE {role} ADD MEMBER [{name}]")).await;
+            }
+        }
+        Self { names }
+    }
+
+    fn credentials(&self, role: usize) -> SqlCredentials {
+        SqlCredentials::login(&self.names[role], PASSWORD)
+    }
+
+    async fn drop_all(self) {
+        let mut master = Direct::to("master").await;
+        for name in &self.names {
+            let sessions = "SELECT CONVERT(int, session_id) FROM sys.dm_exec_sessions WHERE login_name = @P1";
+            for row in master.rows(sessions, &[name]).await {
+                let _ = master.try_run(&format!("KILL {}", row.get::<i32, _>(0).unwrap())).await;
+            }
+            master.run(&format!("DROP LOGIN [{name}]")).await;
+        }
+    }
+}
+
+fn backend(databases: &Databases, login: &SqlCredentials) -> SqlServer {
+    SqlServer::open_as(&connection_string(&databases.global()), login, SqlServerOptions::default()).unwrap()
+}
+
+pub async fn each_role_can_do_its_part_and_no_more() {
+    let databases = Databases::create(2).await;
+    let owner = databases.backend(SqlServerOptions::default());
+    let manager = ShardMapManager::open_or_create(owner, Options::default()).await.unwrap();
+    let map: ListShardMap<i64, _> = manager.create_list_shard_map("tenants").await.unwrap();
+    let shards = [
+        map.create_shard(&databases.location(0)).await.unwrap(),
+        map.create_shard(&databases.location(1)).await.unwrap(),
+    ];
+    let places = [databases.global(), databases.shard(0), databases.shard(1)];
+    let logins = Logins::create(&databases, &places).await;
+
+    // Management: every change, sessions included.
+    let managing = ShardMapManager::open(backend(&databases, &logins.credentials(0)), Options::default()).await.unwrap();
+    let tenants: ListShardMap<i64, _> = managing.list_shard_map("tenants").await.unwrap();
+    let mapping = tenants.create_mapping(7, &shards[0]).await.unwrap();
+
+    // Access to the global store, and the application's own login at the shard.
+    let routing = ShardMapManager::open(backend(&databases, &logins.credentials(1)), Options::default()).await.unwrap();
+    let routed: ListShardMap<i64, _> = routing.list_shard_map("tenants").await.unwrap();
+    let application = logins.credentials(2);
+    let mut connection = routed.open_connection_for_key(&7, &application, Validation::Validate).await.unwrap();
+    let one = connection.query("SELECT 1", &[]).await.unwrap().into_row().await.unwrap().unwrap();
+    assert_eq!(one.get::<i32, _>(0), Some(1));
+
+    // No more than that.
+    let refused = connection.query("SELECT * FROM __ShardManagement.ShardMappingsLocal", &[]).await;
+    let refused = match refused {
+        Ok(rows) => rows.into_first_result().await.map(drop),
+        Err(error) => Err(error),
+    };
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Credentials, "an application reads no store");
+    let refused = routed.create_mapping(8, &shards[0]).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Credentials, "who routes changes nothing: {refused}");
+    let refused = routing.create_list_shard_map::<i64>("other").await.map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Credentials, "{refused}");
+    let refused = backend(&databases, &application).shard_maps().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Credentials, "an application's login reads no global store: {refused}");
+
+    let (offline, ended) = tenants.mark_mapping_offline_with(mapping, SessionPolicy::EndNow).await.unwrap();
+    assert_eq!(ended.ended, 1);
+    let moved = tenants.move_mapping(offline, &shards[1]).await.unwrap();
+    tenants.delete_mapping(moved).await.unwrap();
+    drop((connection, tenants, managing, routed, routing));
+    logins.drop_all().await;
+}
