@@ -80,6 +80,8 @@ impl SqlServerConnection {
     ) -> Result<SqlServerRows<'a>> {
         let doing = self.ready(Traces::Session).await?;
         let (link, target) = (self.pooled.link()?, &self.database.target);
+        let sql = sql.into();
+        link.reads(&sql);
         let Link { client, condition, .. } = link;
         condition.sent();
         match client.query(sql, parameters).await {
@@ -98,6 +100,8 @@ impl SqlServerConnection {
     pub async fn execute(&mut self, sql: impl Into<Cow<'_, str>>, parameters: &[&dyn ToSql]) -> Result<u64> {
         let doing = self.ready(Traces::Session).await?;
         let link = self.pooled.link()?;
+        let sql = sql.into();
+        link.reads(&sql);
         link.condition.sent();
         let done = link.client.execute(sql, parameters).await;
         link.condition.ended(&done);
@@ -110,8 +114,10 @@ impl SqlServerConnection {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn simple_query<'a>(&'a mut self, sql: impl Into<Cow<'a, str>>) -> Result<SqlServerRows<'a>> {
-        let doing = self.ready(Traces::Isolation).await?;
+        let doing = self.ready(Traces::Session).await?;
         let (link, target) = (self.pooled.link()?, &self.database.target);
+        let sql = sql.into();
+        link.reads(&sql);
         let Link { client, condition, .. } = link;
         condition.sent();
         match client.simple_query(sql).await {
@@ -152,7 +158,7 @@ impl SqlServerConnection {
     /// # Errors
     /// As [`begin`](Self::begin).
     pub async fn begin_with(&mut self, isolation: IsolationLevel) -> Result<SqlServerTransaction<'_>> {
-        let doing = self.ready(Traces::Isolation).await?;
+        let doing = self.ready(Traces::Session).await?;
         if doing == Doing::InTransaction {
             return Err(Error::invalid_input("a transaction is open on this connection"));
         }
@@ -164,6 +170,12 @@ impl SqlServerConnection {
         begun.map_err(|error| self.database.target.blame(fault(error, Doing::InTransaction)))?;
         link.transaction = TransactionState::Open;
         Ok(SqlServerTransaction::new(self))
+    }
+
+    /// Closes the connection instead of giving it back, for what a reset does not take away: on Babelfish, what a procedure has put
+    /// into the session context. Where a statement names the session context itself, that is done without asking.
+    pub fn close(self) {
+        self.pooled.close();
     }
 
     /// Takes the driver's connection out, for what this type does not offer. It does not go back to the pool and does not count

@@ -14,7 +14,7 @@ use tiberius::Command;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::Client;
-use super::fault::{Doing, fault, is_answer, lost};
+use super::fault::{Doing, is_answer, lost};
 use super::pool::{Database, Shared};
 use super::stamp::Stamp;
 use crate::backend::pools;
@@ -30,8 +30,6 @@ pub(super) enum Traces {
     Stamp,
     /// What a reset by the server takes away.
     Session,
-    /// The isolation level as well, which older servers do not reset.
-    Isolation,
 }
 
 /// A connection with its state.
@@ -40,6 +38,8 @@ pub(super) struct Link {
     /// Whether it may be used.
     pub(super) condition: Condition,
     pub(super) traces: Traces,
+    /// A statement has named the session context, which Babelfish does not reset.
+    pub(super) context: bool,
     /// The application lock that the session holds.
     pub(super) lock: Option<String>,
     /// The transaction that the application has begun.
@@ -104,12 +104,19 @@ impl Link {
             client,
             condition: Condition::default(),
             traces: Traces::None,
+            context: false,
             lock: None,
             transaction: TransactionState::None,
             born: Instant::now(),
             given_back: None,
             _permit: permit,
         }
+    }
+
+    /// Notes what the text of the next request may leave beyond that.
+    pub(super) fn reads(&mut self, text: &str) {
+        let name = b"session_context";
+        self.context |= text.as_bytes().windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
     }
 
     /// Notes what the next request may leave.
@@ -120,12 +127,20 @@ impl Link {
     /// Takes away what this user may have left.
     pub(super) async fn clean(&mut self) -> std::result::Result<(), tiberius::error::Error> {
         if self.traces >= Traces::Session {
-            // Open transactions, temporary objects, settings, locks, session context, the stamp.
+            // What a reset does not do everywhere: the driver has to see the end of a transaction, older servers keep the
+            // isolation level, and Babelfish the stamp.
+            let batch = "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                         DECLARE @none varbinary(128); SET @none = 0x; SET CONTEXT_INFO @none";
+            let _ = self.client.simple_query(batch).await?.into_results().await?;
+            // Temporary objects, settings, locks, session context.
             let done = Command::new("sys.sp_reset_connection").exec(&mut self.client).await?;
             let _ = done.into_command_result().await?;
-            if self.traces >= Traces::Isolation {
-                let set = self.client.simple_query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-                let _ = set.into_results().await?;
+            if std::mem::take(&mut self.context) {
+                let engine = "SELECT CASE WHEN SERVERPROPERTY('babelfish') IS NULL THEN 0 ELSE 1 END";
+                let row = self.client.simple_query(engine).await?.into_row().await?;
+                if row.and_then(|row| row.try_get::<i32, _>(0).ok().flatten()) != Some(0) {
+                    return Err(tiberius::error::Error::Protocol("the session context cannot be reset here".into()));
+                }
             }
         } else {
             if let Some(lock) = &self.lock {
@@ -292,7 +307,7 @@ async fn give_back(mut object: managed::Object<Connector>, shared: Arc<Shared>) 
         match tokio::time::timeout(shared.options.timeouts.command, link.clean()).await {
             Ok(Ok(())) => link.condition.answered(),
             Ok(Err(error)) => {
-                tracing::debug!(error = %fault(error, Doing::Reading), "a connection could not be reset and is closed");
+                tracing::warn!(%error, "a connection could not be reset and is closed");
                 object.link = None;
             }
             Err(_) => object.link = None,
