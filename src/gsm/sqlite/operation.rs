@@ -4,7 +4,7 @@ use rusqlite::{Row, Transaction, params};
 
 use super::{Answer, STORE, SqliteGlobalSession, map_kind};
 use crate::backend::sqlite::StatementFault;
-use crate::backend::stored::{guid, mapping_status, optional_guid, small_number};
+use crate::backend::stored::{document, guid, mapping_status, optional_guid, small_number};
 use crate::error::{Error, Refusal, Result};
 use crate::gsm::{Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardStep};
 use crate::key::EncodedKey;
@@ -19,7 +19,7 @@ pub(super) fn entry_of_row(row: &Row<'_>) -> Answer<LogEntry> {
     Ok(LogEntry {
         id: guid(row, 0)?,
         code: small_number(row, 1)?,
-        data: row.get(2)?,
+        data: document(row, 2)?,
         undo_start: small_number(row, 3)?,
         version_removes: optional_guid(row, 4)?,
         version_adds: optional_guid(row, 5)?,
