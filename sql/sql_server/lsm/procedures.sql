@@ -251,8 +251,9 @@ GO
 
 -- The sessions of this database that carry a stamp of the map, or whose program name has the given ending (none where that is
 -- empty). A session's stamp shows in dm_exec_sessions when its batch has ended, and in dm_exec_requests at once; where the
--- latter is missing, every session that is at work is listed, so that the client can wait for it. Refused with 305 where
--- the login may not see the sessions of others.
+-- latter is missing, every session that is at work is listed, so that the client can wait for it; one that only waits for its
+-- client is not at work, even if its status says so, as after a reset. Refused with 305 where the login may not see the
+-- sessions of others.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListSessions', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ListSessions AS RETURN 0');
 GO
@@ -283,7 +284,9 @@ BEGIN
     WHERE session_id <> @@SPID AND is_user_process = 1 AND database_id = DB_ID()
         AND (SUBSTRING(context_info, 1, 20) = @prefix
             OR (@program <> N'' AND RIGHT(program_name, LEN(@program)) = @program)
-            OR (SERVERPROPERTY('babelfish') IS NOT NULL AND status = 'active'));
+            OR (SERVERPROPERTY('babelfish') IS NOT NULL AND status = 'active' AND NOT EXISTS (
+                SELECT 1 FROM sys.sysprocesses AS p
+                WHERE p.spid = session_id AND RTRIM(p.lastwaittype) = N'Client')));
     RETURN 1;
 END
 GO

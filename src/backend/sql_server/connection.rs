@@ -195,7 +195,10 @@ impl SqlServerConnection {
             self.stamp = None;
         }
         if self.pooled.link()?.transaction == TransactionState::Abandoned {
-            self.end_transaction(false).await?;
+            self.end_transaction(false).await.or_else(|error| {
+                // The server had rolled it back already.
+                if error.kind() == ErrorKind::Statement { Ok(()) } else { Err(error) }
+            })?;
         }
         self.look_at_transaction().await?;
         let link = self.pooled.link()?;
@@ -251,6 +254,8 @@ impl SqlServerConnection {
                 return Err(error);
             }
             lost_one = true;
+            // First, so that it does not keep the room that the other one needs.
+            self.pooled.give_up();
             self.pooled = self.backend.checkout_again(&self.database).await?;
         }
     }

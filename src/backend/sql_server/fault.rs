@@ -105,7 +105,7 @@ fn server_fault(number: u32, text: &str, doing: Doing) -> Error {
     if TRANSIENT.contains(&number) || (other && passes.iter().any(|known| text.contains(known))) {
         return storage(ErrorKind::Transient, "the server refused for now");
     }
-    if KILLED.contains(&number) || (other && text.contains("terminating connection")) {
+    if is_killed(number, text) {
         return lost(if doing == Doing::Connecting { Doing::Reading } else { doing });
     }
     if CREDENTIALS.contains(&number) || (other && text.contains("permission denied")) {
@@ -133,7 +133,12 @@ fn server_fault(number: u32, text: &str, doing: Doing) -> Error {
 
 /// True if the server has answered in full, so that the connection can be used again.
 pub(crate) fn is_answer(error: &DriverError) -> bool {
-    matches!(error, DriverError::Server(token) if token.class() < 20 && !KILLED.contains(&token.code()))
+    matches!(error, DriverError::Server(token) if token.class() < 20 && !is_killed(token.code(), token.message()))
+}
+
+/// True if the server ended the session.
+fn is_killed(number: u32, text: &str) -> bool {
+    KILLED.contains(&number) || (number == BABELFISH_OTHER && text.contains("terminating connection"))
 }
 
 /// True if a procedure was called that is not there.

@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool::managed::{self, Metrics as Usage, RecycleError, RecycleResult};
 use tiberius::Command;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::connect::Client;
 use super::fault::{Doing, is_answer, lost};
@@ -158,6 +159,11 @@ impl Link {
         Ok(())
     }
 
+    /// For how long it has been idle, or had been when it was taken.
+    fn idle_for(&self) -> Duration {
+        self.given_back.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// True if nobody else may have it as it is.
     fn needs_cleaning(&self) -> bool {
         self.traces >= Traces::Session || self.lock.is_some()
@@ -205,7 +211,7 @@ impl managed::Manager for Connector {
         Ok(Slot { link: Some(Link::new(client, permit)) })
     }
 
-    async fn recycle(&self, slot: &mut Slot, usage: &Usage) -> RecycleResult<Error> {
+    async fn recycle(&self, slot: &mut Slot, _: &Usage) -> RecycleResult<Error> {
         let shared = self.shared.upgrade().ok_or(RecycleError::Message("the backend is gone".into()))?;
         let refuse = |why: &'static str| {
             tracing::debug!(why, "a pooled connection is closed instead of used again");
@@ -216,7 +222,7 @@ impl managed::Manager for Connector {
             None => refuse("abandoned"),
             Some(link) if link.condition.dirty || link.needs_cleaning() => refuse("changed"),
             Some(link) if link.born.elapsed() > shared.options.max_age => refuse("old"),
-            Some(_) if usage.last_used() > shared.options.idle_time => refuse("idle"),
+            Some(link) if link.idle_for() > shared.options.idle_time => refuse("idle"),
             Some(_) => Ok(()),
         }
     }
@@ -253,7 +259,7 @@ impl Pooled {
     /// For how long it had been idle before it was taken.
     pub(super) fn was_idle(&self) -> Duration {
         let link = self.object.as_ref().and_then(|object| object.link.as_ref());
-        link.and_then(|link| link.given_back).map_or(Duration::ZERO, |since| since.elapsed())
+        link.map_or(Duration::ZERO, Link::idle_for)
     }
 
     /// Takes the connection out of the pool for good.
@@ -265,8 +271,15 @@ impl Pooled {
 
     /// Closes the connection.
     pub(super) fn close(mut self) {
-        if let Some(object) = &mut self.object {
+        self.give_up();
+    }
+
+    /// Closes the connection, and makes room in its pool for another one.
+    pub(super) fn give_up(&mut self) {
+        if let Some(mut object) = self.object.take() {
             object.link = None;
+            drop(object);
+            self.shared.pools.tell_returned();
         }
     }
 }

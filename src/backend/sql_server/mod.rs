@@ -178,6 +178,8 @@ impl SqlServer {
                 }
                 Err(error) if error.missing_procedure && !installed => {
                     installed = true;
+                    // Back first: where many opens meet this, those that wait for a place must not hold them all.
+                    drop(pooled);
                     self.install_local_procedures(database).await?;
                 }
                 Err(error) if reused && !lost_one && error.error.kind() == ErrorKind::Transient => {

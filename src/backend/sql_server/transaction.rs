@@ -7,6 +7,9 @@ use crate::error::Result;
 
 /// An open transaction; the connection's calls are available on it. Dropped without [`commit`](Self::commit), it is rolled
 /// back before anything else happens on the connection.
+///
+/// A server may roll a transaction back with a statement that it refuses. So the statement after a refused one costs one round
+/// trip more, to ask; where the transaction is gone, it and all others fail with kind `Statement` and nothing is sent.
 #[derive(Debug)]
 pub struct SqlServerTransaction<'c> {
     connection: &'c mut SqlServerConnection,
