@@ -9,8 +9,8 @@
 //!
 //! It does for Rust what Microsoft's Elastic Database client library does for .NET, with the same words, stores and rules.
 //! It is not a proxy and not a query engine: SQL goes from the application to the shard, and rows are moved by the
-//! application. This version has the embedded backend, [`Sqlite`]: a database file per shard in a directory, or
-//! everything in memory.
+//! application. It has two backends: the embedded one, [`Sqlite`], is a database file per shard in a directory, or everything
+//! in memory; [`SqlServer`] is for SQL Server and Azure SQL.
 //!
 //! # Start
 //!
@@ -57,12 +57,14 @@
 //! # Where things are
 //!
 //! [`ShardMapManager`] opens stores and maps; [`ShardMap`] holds the calls that list and range maps share; [`Error`] says what
-//! to do about a failure; [`Sqlite`] and [`SqliteConnection`] are the embedded backend. [`gsm`], [`lsm`] and [`backend`] are
-//! the contracts that a backend fulfils, [`operation`] the protocol over both stores; applications need none of them by name.
+//! to do about a failure; [`Sqlite`] and [`SqliteConnection`] are the embedded backend, [`SqlServer`], [`SqlCredentials`] and
+//! [`SqlServerConnection`] that for SQL Server. [`gsm`], [`lsm`] and [`backend`] are the contracts that a backend fulfils,
+//! [`operation`] the protocol over both stores; applications need none of them by name.
 //!
 //! | Feature | Default | What it adds |
 //! | --- | --- | --- |
 //! | `sqlite` | yes | the embedded backend |
+//! | `sql-server` | yes | the backend for SQL Server 2016 and later, Azure SQL Database, Managed Instance and Babelfish; TLS by rustls |
 //! | `metrics` | no | counters and histograms through the `metrics` facade; spans and events go to `tracing` in any case |
 
 pub mod backend;
@@ -109,8 +111,8 @@ pub use shard_map::{MappingUpdate, Operation, ShardMap};
 #[cfg(feature = "sql-server")]
 pub use tiberius;
 
-/// The code of the README compiles and runs.
-#[cfg(all(doctest, feature = "sqlite"))]
+/// The code of the README compiles and, where it needs no server, runs.
+#[cfg(all(doctest, feature = "sqlite", feature = "sql-server"))]
 #[doc = include_str!("../README.md")]
 #[derive(Debug)]
 pub struct Readme;

@@ -128,14 +128,19 @@ impl Link {
     /// Takes away what this user may have left.
     pub(super) async fn clean(&mut self) -> std::result::Result<(), tiberius::error::Error> {
         if self.traces >= Traces::Session {
-            // What a reset does not do everywhere: the driver has to see the end of a transaction, older servers keep the
-            // isolation level, and Babelfish the stamp.
-            let batch = "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-                         DECLARE @none varbinary(128); SET @none = 0x; SET CONTEXT_INFO @none";
-            let _ = self.client.simple_query(batch).await?.into_results().await?;
-            // Temporary objects, settings, locks, session context.
+            if self.transaction != TransactionState::None || self.condition.doubtful {
+                // The driver has to see the end of the transaction.
+                let _ =
+                    self.client.simple_query("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION").await?.into_results().await?;
+            }
+            // Transactions, temporary objects, settings, locks, session context.
             let done = Command::new("sys.sp_reset_connection").exec(&mut self.client).await?;
             let _ = done.into_command_result().await?;
+            // What that does not do everywhere: older servers keep the isolation level, and Babelfish the stamp. And Babelfish
+            // takes long for the first statement after a reset, which had better not be the next user's.
+            let batch = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+                         DECLARE @none varbinary(128); SET @none = 0x; SET CONTEXT_INFO @none";
+            let _ = self.client.simple_query(batch).await?.into_results().await?;
             if std::mem::take(&mut self.context) {
                 let engine = "SELECT CASE WHEN SERVERPROPERTY('babelfish') IS NULL THEN 0 ELSE 1 END";
                 let row = self.client.simple_query(engine).await?.into_row().await?;
