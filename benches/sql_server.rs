@@ -14,28 +14,19 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use shardlet::tiberius::{Client, Command, Config};
+use shardlet::tiberius::Command;
 use shardlet::{
     MappingStatus, Options, RangeShardMap, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions, Validation,
 };
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
 #[path = "../tests/live/server.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod server;
 
-use server::{Databases, connection_string, credentials};
+use server::{Databases, credentials};
 
 type Ranges = RangeShardMap<i64, SqlServer>;
-
-async fn bare(database: &str) -> Client<Compat<TcpStream>> {
-    let config = Config::from_ado_string(&connection_string(database)).unwrap();
-    let socket = TcpStream::connect(server::host()).await.unwrap();
-    socket.set_nodelay(true).unwrap();
-    Client::connect(config, socket.compat_write()).await.unwrap()
-}
 
 fn main() {
     if server::address().is_none() {
@@ -58,7 +49,6 @@ fn main() {
     operations(&mut criterion, &runtime, &databases, &map);
     criterion.final_summary();
     drop(map);
-    runtime.block_on(async {});
     drop(runtime);
     drop(databases);
 }
@@ -71,8 +61,11 @@ fn opens(criterion: &mut Criterion, runtime: &Runtime, databases: &Databases, ma
     });
     let mut group = criterion.benchmark_group("open");
 
-    // The call that a validation makes, on one connection and nothing around it.
-    let client = tokio::sync::Mutex::new(runtime.block_on(bare(&databases.shard(0))));
+    // The call that a validation makes, on a connection of the same pool and nothing around it.
+    let client = runtime.block_on(async {
+        let routed = map.open_connection_for_key(&5, &credentials, Validation::Validate).await.unwrap();
+        tokio::sync::Mutex::new(routed.into_raw().await.unwrap())
+    });
     let (map_id, mapping_id, stamp) = (*map.id().as_uuid(), *mapping.id().as_uuid(), [7_u8; 45]);
     group.bench_function("bare_procedure_call", |bencher| {
         bencher.to_async(runtime).iter(async || {
@@ -86,7 +79,9 @@ fn opens(criterion: &mut Criterion, runtime: &Runtime, databases: &Databases, ma
         });
     });
     group.bench_function("warm_validated", |bencher| {
-        bencher.to_async(runtime).iter(|| map.open_connection_for_key(&5, &credentials, Validation::Validate));
+        bencher
+            .to_async(runtime)
+            .iter(async || map.open_connection_for_key(&5, &credentials, Validation::Validate).await.unwrap());
     });
     group.bench_function("warm_validated_and_one_statement", |bencher| {
         bencher.to_async(runtime).iter(async || {
@@ -95,7 +90,9 @@ fn opens(criterion: &mut Criterion, runtime: &Runtime, databases: &Databases, ma
         });
     });
     group.bench_function("warm_not_validated", |bencher| {
-        bencher.to_async(runtime).iter(|| map.open_connection_for_key(&5, &credentials, Validation::None));
+        bencher
+            .to_async(runtime)
+            .iter(async || map.open_connection_for_key(&5, &credentials, Validation::None).await.unwrap());
     });
     group.sample_size(20);
     group.bench_function("cold_connect", |bencher| {
@@ -192,7 +189,7 @@ fn operations(criterion: &mut Criterion, runtime: &Runtime, databases: &Database
     let mapping = online();
     group.bench_function("lookup_in_the_store", |bencher| {
         let key = *mapping.range().low();
-        bencher.to_async(runtime).iter(|| map.mapping_for_key(&key));
+        bencher.to_async(runtime).iter(async || map.mapping_for_key(&key).await.unwrap());
     });
     group.finish();
 }

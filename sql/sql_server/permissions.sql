@@ -10,10 +10,10 @@
 -- needs a right on a table. (Babelfish does not chain ownership: there the roles need the rights on the tables as well.)
 --
 -- Not here, because they are rights of the server: ending sessions when a mapping goes offline takes VIEW SERVER STATE and
--- ALTER ANY CONNECTION, on Azure SQL Database VIEW DATABASE STATE and KILL DATABASE CONNECTION. A login without them takes
--- mappings offline with SessionPolicy::Leave, or is told that it cannot end the sessions. The role that installs stores
--- needs CREATE SCHEMA, CREATE TABLE, CREATE PROCEDURE and ALTER on the schema; run the scripts of gsm/ and lsm/ as an owner
--- and the management role needs none of these.
+-- ALTER ANY CONNECTION, on Azure SQL Database VIEW DATABASE STATE (on its small and pooled tiers ##MS_ServerStateReader##)
+-- and KILL DATABASE CONNECTION. A login without them takes mappings offline with SessionPolicy::Leave, or is told that it
+-- cannot end the sessions. Whoever installs stores needs CREATE SCHEMA, CREATE TABLE, CREATE PROCEDURE and ALTER on the
+-- schema; run the scripts of gsm/ and lsm/ as an owner and the management role needs none of these.
 
 IF DATABASE_PRINCIPAL_ID(N'shardlet_management') IS NULL EXEC (N'CREATE ROLE shardlet_management');
 GO
@@ -37,7 +37,7 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_FindMappingById TO shardlet_management, shardlet_access;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_LoadAll TO shardlet_management, shardlet_access;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ChangeLock TO shardlet_management;
-    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListOperations TO shardlet_management, shardlet_access;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListOperations TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_FindOperation TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_BeginShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndShard TO shardlet_management;
@@ -45,7 +45,7 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMappings TO shardlet_management;
 END
 GO
--- A local store. Applications validate; whoever moves data by shard validates the shard.
+-- A local store. Connections are opened, and validated, with the credentials of the application, whoever opens them.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListLocalShards', N'P') IS NOT NULL
 BEGIN
     GRANT SELECT ON OBJECT::__ShardManagement.ShardMapManagerLocal TO shardlet_management;
@@ -55,8 +55,8 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_RemoveLocalShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_UpdateLocalShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ChangeLocalMappings TO shardlet_management;
-    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ValidateMapping TO shardlet_management, shardlet_connection;
-    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ValidateShard TO shardlet_management, shardlet_connection;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ValidateMapping TO shardlet_connection;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ValidateShard TO shardlet_connection;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListSessions TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_KillSessions TO shardlet_management;
 END

@@ -44,10 +44,10 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Opening a connection. 15 s unless set.
+    /// Opening a connection; waiting for a place and a turn to open it comes before that. 15 s unless set.
     pub connect: Duration,
     /// One request to a store, and in it each wait for a lock of the database. 30 s unless set. Statements of the application
-    /// are not bounded, but for those waits.
+    /// are not bounded, but on SQLite for those waits.
     pub command: Duration,
     /// A free connection of a pool. 30 s unless set.
     pub pool_wait: Duration,

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{self, Manager, Object, PoolError, TimeoutType, Timeouts};
+use deadpool::managed::{self, Manager, Metrics, Object, PoolError, TimeoutType, Timeouts};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Limit, Result};
@@ -33,6 +33,11 @@ pub(super) trait PoolName: Clone + Eq + Hash + Send + Sync + 'static {
 pub(super) trait Slot: Send {
     /// True if it holds a connection.
     fn is_open(&self) -> bool;
+
+    /// For how long it has been idle. The pool itself knows when a connection was taken, not when it came back.
+    fn idle_for(&self, usage: &Metrics) -> Duration {
+        usage.last_used()
+    }
 }
 
 /// The bounds of all pools of a backend.
@@ -133,10 +138,12 @@ where
             }
             *swept = Instant::now();
         }
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in pools.values() {
-            drop(entry.pool.retain(|_, metrics| metrics.last_used() < self.limits.idle_time));
-        }
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, entry| {
+            drop(entry.pool.retain(|slot, usage| slot.idle_for(&usage) < self.limits.idle_time));
+            // A name may never come again: credentials change, shards leave.
+            entry.pool.status().size > 0 || entry.used.elapsed() < self.limits.idle_time
+        });
     }
 
     /// A permit for one more connection, taken from idle ones of other names if need be; `None` where it does not count.

@@ -135,12 +135,14 @@ impl SqlServerLocalSession {
         let call = || Call::local("ListSessions").with("@prefix", prefix.as_slice()).with("@program", program.as_str());
         let reply = self.session.request(Doing::Reading, call).await?.accepted();
         let reply = reply.map_err(|error| self.session.blame(error))?;
-        let mut sessions = Vec::new();
-        for result in 0..2 {
+        let mut sessions = HashMap::new();
+        // Where there are two results the first is of requests that are running, and what they have stamped is newer.
+        for result in (0..2).rev() {
             for row in reply.rows(result) {
                 let stamp = row.bytes(2)?.unwrap_or_default();
-                sessions.push(Session {
+                let session = Session {
                     id: (small_number(row, 0)?, document(row, 1)?),
+                    stamp: stamp.to_vec(),
                     concern: match small_number(row, 3)? {
                         0 if is_stamped(stamp, ending.map, ending.kind, &ending.keys) => Concern::Ends,
                         0 => Concern::None,
@@ -148,21 +150,30 @@ impl SqlServerLocalSession {
                         _ => Concern::Unclear,
                     },
                     request: document(row, 4)?,
-                });
+                };
+                drop(sessions.insert(session.id.clone(), session));
             }
         }
-        Ok(sessions)
+        Ok(sessions.into_values().collect())
     }
 
-    /// Ends sessions, and says with which error the server refused to end one, if it did.
-    async fn kill(&mut self, sessions: &[SessionId]) -> Result<i32> {
-        let list = sessions.iter().map(|(id, login)| json!({ "id": id, "login": login })).collect();
-        let list = Value::Array(list).to_string();
+    /// Ends sessions. Says which of them it ended, and with which error the server refused to end one, if it did.
+    async fn kill(&mut self, sessions: &[Session]) -> Result<(Vec<i32>, i32)> {
+        let text = |session: &Session| {
+            let stamp: String = session.stamp.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "id": session.id.0, "login": session.id.1, "stamp": format!("0x{stamp}") })
+        };
+        let list = Value::Array(sessions.iter().map(text).collect()).to_string();
         let call = || Call::local("KillSessions").with("@sessions", list.as_str());
         // Killing again does no harm, so a broken connection leaves nothing in doubt.
-        let reply = self.session.request(Doing::Reading, call).await?.accepted();
-        let reply = reply.map_err(|error| self.session.blame(error))?;
-        reply.rows(0).first().map_or(Ok(0), |row| small_number(row, 1)).map_err(|error| self.session.blame(error))
+        let reply = match self.session.request(Doing::Reading, call).await {
+            // A session that has just ended by itself lets the whole call fail on Babelfish. The next look tells who is left.
+            Err(error) if error.kind() == crate::ErrorKind::StoreDamaged => return Ok((Vec::new(), 0)),
+            reply => reply?.accepted().map_err(|error| self.session.blame(error))?,
+        };
+        let killed = reply.rows(0).iter().map(|row| small_number(row, 0)).collect::<Result<_>>();
+        let refused = reply.rows(1).first().map_or(Ok(0), |row| small_number(row, 0));
+        killed.and_then(|killed| Ok((killed, refused?))).map_err(|error| self.session.blame(error))
     }
 }
 
@@ -172,6 +183,7 @@ type SessionId = (i32, String);
 /// A session as the server shows it.
 struct Session {
     id: SessionId,
+    stamp: Vec<u8>,
     concern: Concern,
     /// When its last request began.
     request: String,
@@ -279,18 +291,17 @@ impl LocalSession for SqlServerLocalSession {
                 .collect();
             let waited_for = in_flight.get_or_insert_with(|| unclear.clone());
             waited_for.retain(|id, request| unclear.get(id) == Some(request));
-            if begun.elapsed() >= IN_FLIGHT.saturating_add(patience) {
+            if begun.elapsed() >= IN_FLIGHT {
                 waited_for.clear();
             }
-            let open: Vec<_> =
-                sessions.into_iter().filter(|session| session.concern == Concern::Ends).map(|it| it.id).collect();
+            let open: Vec<_> = sessions.into_iter().filter(|session| session.concern == Concern::Ends).collect();
             if open.is_empty() && waited_for.is_empty() {
                 return Ok(SessionsEnded::new(ended.len()));
             }
             if !open.is_empty() && begun.elapsed() >= patience {
                 let since = *killing_since.get_or_insert_with(Instant::now);
-                let refused = self.kill(&open).await?;
-                ended.extend(open);
+                let (killed, refused) = self.kill(&open).await?;
+                ended.extend(open.into_iter().map(|session| session.id).filter(|(id, _)| killed.contains(id)));
                 if since.elapsed() > self.session.limit() {
                     let message = format!("sessions of the mapping are still open; the server said {refused}");
                     return Err(self.session.blame(Refusal::UnableToKillSessions.into_error().with_message(message)));

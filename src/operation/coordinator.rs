@@ -87,7 +87,8 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         // From where an undo would have to start, over all tries; nothing has happened before the first begin.
         let mut reached = None;
         loop {
-            let error = match self.attempt(request, &data, &mut reached).await {
+            // Boxed, like the phases below: in a debug build their frames would fill a thread's stack.
+            let error = match Box::pin(self.attempt(request, &data, &mut reached)).await {
                 Ok(Attempt::Done(ended)) => return Ok(ended),
                 Ok(Attempt::Pending(entry)) => {
                     others.meet(self, &entry).await?;
@@ -97,7 +98,7 @@ impl<'s, B: Stores> Coordinator<'s, B> {
             };
             match tries.after(error).await {
                 Ok(()) => {}
-                Err(error) => return Err(self.give_up(request, error, reached).await),
+                Err(error) => return Err(Box::pin(self.give_up(request, error, reached)).await),
             }
         }
     }
@@ -179,9 +180,10 @@ impl<'s, B: Stores> Coordinator<'s, B> {
     }
 
     async fn undo(&self, entry: &LogEntry) -> Result<Undone> {
-        let mut tries = Tries::new(self.retry, entry.id);
+        // Each of its steps can be repeated, so what is in doubt is done again.
+        let mut tries = Tries { repeats_doubtful: true, ..Tries::new(self.retry, entry.id) };
         loop {
-            match self.attempt_undo(entry).await {
+            match Box::pin(self.attempt_undo(entry)).await {
                 Ok(undone) => return Ok(undone),
                 Err(error) => tries.after(error).await?,
             }
@@ -267,17 +269,19 @@ struct Tries<'r> {
     id: OperationId,
     failed: u32,
     begun: Instant,
+    repeats_doubtful: bool,
 }
 
 impl<'r> Tries<'r> {
     fn new(retry: &'r RetryPolicy, id: OperationId) -> Self {
-        Self { retry, id, failed: 0, begun: Instant::now() }
+        Self { retry, id, failed: 0, begun: Instant::now(), repeats_doubtful: false }
     }
 
     /// Waits for the next try, or gives the error back if there is none.
     async fn after(&mut self, error: Error) -> Result<()> {
         self.failed += 1;
-        if error.kind() != ErrorKind::Transient {
+        let doubtful = error.kind() == ErrorKind::OutcomeUnknown && self.repeats_doubtful;
+        if error.kind() != ErrorKind::Transient && !doubtful {
             return Err(error);
         }
         if self.failed >= self.retry.attempts {

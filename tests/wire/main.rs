@@ -9,10 +9,27 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+mod abandoned;
+mod backend;
 mod client;
+mod connecting;
+#[cfg(feature = "metrics")]
+mod counters;
+mod cuts;
+mod damaged;
+mod dropped;
 mod endpoint;
 mod endpoint_tests;
+mod faults;
 mod gate;
+mod lingering;
 mod listener;
+mod pooling;
 mod proxy;
 mod proxy_tests;
+mod round_trips;
+mod secrets;
+mod sessions;
+mod store;
+mod storm;
+mod transactions;

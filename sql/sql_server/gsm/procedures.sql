@@ -12,6 +12,10 @@
 SET ANSI_NULLS ON;
 SET QUOTED_IDENTIFIER ON;
 SET XACT_ABORT ON;
+-- OPENJSON.
+IF SERVERPROPERTY('babelfish') IS NULL
+    AND (SELECT compatibility_level FROM sys.databases WHERE database_id = DB_ID()) < 130
+    THROW 51001, N'the compatibility level of the database is below 130', 1;
 BEGIN TRANSACTION;
 DECLARE @got int;
 EXEC @got = sp_getapplock @Resource = N'shardlet installation', @LockMode = N'Exclusive',
@@ -239,6 +243,7 @@ ALTER PROCEDURE __ShardManagement.shardlet1_FindMappingByKey
 AS
 BEGIN
     SET NOCOUNT ON;
+    SET XACT_ABORT ON;
     DECLARE @kind int;
     IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
     BEGIN
@@ -254,12 +259,19 @@ BEGIN
         JOIN __ShardManagement.ShardsGlobal AS s ON s.ShardId = m.ShardId
         WHERE m.ShardMapId = @map AND m.MinValue = @key AND m.Readable = 1;
     ELSE
+    BEGIN
+        -- Where a change of the map is being written, one read might pass a new row's place before that is there and the old
+        -- row's after it is gone. HOLDLOCK as in ListMappings.
+        BEGIN TRANSACTION;
+        SELECT @kind = ShardMapType FROM __ShardManagement.ShardMapsGlobal WITH (HOLDLOCK) WHERE ShardMapId = @map;
         SELECT TOP 1 m.MappingId, m.ShardMapId, m.MinValue, m.MaxValue, m.Status, m.LockOwnerId,
             s.ShardId, s.Version, s.ShardMapId, s.Protocol, s.ServerName, s.Port, s.DatabaseName, s.Status
         FROM __ShardManagement.ShardMappingsGlobal AS m
         JOIN __ShardManagement.ShardsGlobal AS s ON s.ShardId = m.ShardId
         WHERE m.ShardMapId = @map AND m.MinValue <= @key AND m.Readable = 1
         ORDER BY m.MinValue DESC;
+        COMMIT TRANSACTION;
+    END
     RETURN 1;
 END
 GO

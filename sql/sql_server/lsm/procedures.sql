@@ -5,6 +5,10 @@
 SET ANSI_NULLS ON;
 SET QUOTED_IDENTIFIER ON;
 SET XACT_ABORT ON;
+-- OPENJSON.
+IF SERVERPROPERTY('babelfish') IS NULL
+    AND (SELECT compatibility_level FROM sys.databases WHERE database_id = DB_ID()) < 130
+    THROW 51001, N'the compatibility level of the database is below 130', 1;
 BEGIN TRANSACTION;
 DECLARE @got int;
 EXEC @got = sp_getapplock @Resource = N'shardlet installation', @LockMode = N'Exclusive',
@@ -249,8 +253,8 @@ BEGIN
 END
 GO
 
--- The sessions of this database that carry a stamp of the map, or whose program name has the given ending (none where that is
--- empty). A session's stamp shows in dm_exec_sessions when its batch has ended, and in dm_exec_requests at once; where the
+-- The sessions that carry a stamp of the map, wherever a USE has led them, and those of this database whose program name has the
+-- given ending (none where that is empty). A session's stamp shows in dm_exec_sessions when its batch has ended, and in dm_exec_requests at once; where the
 -- latter is missing, every session that is at work is listed, so that the client can wait for it; one that only waits for its
 -- client is not at work, even if its status says so, as after a reset. Refused with 305 where the login may not see the
 -- sessions of others.
@@ -263,9 +267,9 @@ AS
 BEGIN
     SET NOCOUNT ON;
     DECLARE @everything bit;
-    IF HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW SERVER STATE') <> 1
+    IF COALESCE(HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW SERVER STATE'), 0) <> 1
         AND NOT (SERVERPROPERTY('EngineEdition') = 5
-            AND HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'VIEW DATABASE STATE') = 1)
+            AND COALESCE(HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'VIEW DATABASE STATE'), 0) = 1)
         RETURN 305;
     IF SERVERPROPERTY('babelfish') IS NULL
         EXEC sp_executesql N'
@@ -273,7 +277,7 @@ BEGIN
                 CONVERT(nvarchar(40), r.start_time, 126)
             FROM sys.dm_exec_requests AS r
             JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
-            WHERE r.session_id <> @@SPID AND r.database_id = DB_ID() AND SUBSTRING(r.context_info, 1, 20) = @prefix',
+            WHERE r.session_id <> @@SPID AND SUBSTRING(r.context_info, 1, 20) = @prefix',
             N'@prefix varbinary(20)', @prefix = @prefix;
     SELECT CONVERT(int, session_id), CONVERT(nvarchar(40), login_time, 126), context_info,
         CASE WHEN SUBSTRING(context_info, 1, 20) = @prefix THEN 0
@@ -281,18 +285,20 @@ BEGIN
             ELSE 2 END,
         CONVERT(nvarchar(40), last_request_start_time, 126)
     FROM sys.dm_exec_sessions
-    WHERE session_id <> @@SPID AND is_user_process = 1 AND database_id = DB_ID()
+    WHERE session_id <> @@SPID AND is_user_process = 1
         AND (SUBSTRING(context_info, 1, 20) = @prefix
-            OR (@program <> N'' AND RIGHT(program_name, LEN(@program)) = @program)
-            OR (SERVERPROPERTY('babelfish') IS NOT NULL AND status = 'active' AND NOT EXISTS (
-                SELECT 1 FROM sys.sysprocesses AS p
-                WHERE p.spid = session_id AND RTRIM(p.lastwaittype) = N'Client')));
+            OR (database_id = DB_ID() AND @program <> N'' AND RIGHT(program_name, LEN(@program)) = @program)
+            OR (database_id = DB_ID() AND SERVERPROPERTY('babelfish') IS NOT NULL AND status = 'active'
+                AND NOT EXISTS (
+                    SELECT 1 FROM sys.sysprocesses AS p
+                    WHERE p.spid = session_id AND RTRIM(p.lastwaittype) = N'Client')));
     RETURN 1;
 END
 GO
 
--- @sessions is an array of { id, login }. One that is gone, or whose number serves another login by now, is passed over. Answers
--- with the number of sessions killed and the number of the last error, 0 for none.
+-- @sessions is an array of { id, login, stamp }. One that is gone, whose number serves another login by now, or that was given
+-- to a user of another mapping since it was listed, is passed over. Answers with the numbers of the sessions killed, and with
+-- the number of the last error, 0 for none.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_KillSessions', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_KillSessions AS RETURN 0');
 GO
@@ -301,9 +307,9 @@ ALTER PROCEDURE __ShardManagement.shardlet1_KillSessions
 AS
 BEGIN
     SET NOCOUNT ON;
-    DECLARE @id int, @next int, @killed int, @error int, @kill nvarchar(30);
+    DECLARE @id int, @next int, @error int, @kill nvarchar(30);
+    DECLARE @killed TABLE (Id int NOT NULL);
     SET @id = 0;
-    SET @killed = 0;
     SET @error = 0;
     WHILE 1 = 1
     BEGIN
@@ -313,13 +319,15 @@ BEGIN
         SET @id = @next;
         IF EXISTS (
             SELECT 1 FROM sys.dm_exec_sessions AS s
-            JOIN OPENJSON(@sessions) WITH (Id int '$.id', Login nvarchar(40) '$.login') AS j ON j.Id = s.session_id
-            WHERE s.session_id = @id AND CONVERT(nvarchar(40), s.login_time, 126) = j.Login)
+            JOIN OPENJSON(@sessions) WITH (Id int '$.id', Login nvarchar(40) '$.login', Stamp varchar(260) '$.stamp') AS j
+                ON j.Id = s.session_id
+            WHERE s.session_id = @id AND CONVERT(nvarchar(40), s.login_time, 126) = j.Login
+                AND COALESCE(s.context_info, 0x) = CONVERT(varbinary(128), j.Stamp, 1))
         BEGIN
             SET @kill = N'KILL ' + CONVERT(nvarchar(11), @id);
             BEGIN TRY
                 EXEC (@kill);
-                SET @killed = @killed + 1;
+                INSERT INTO @killed (Id) VALUES (@id);
             END TRY
             BEGIN CATCH
                 -- 6106: the session has ended by itself.
@@ -327,7 +335,8 @@ BEGIN
             END CATCH
         END
     END
-    SELECT @killed, @error;
+    SELECT Id AS SessionId FROM @killed;
+    SELECT @error AS ErrorNumber;
     RETURN 1;
 END
 GO

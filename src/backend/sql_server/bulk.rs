@@ -42,13 +42,14 @@ impl<'c> SqlServerBulkInsert<'c> {
         }
     }
 
-    /// A name in brackets, so that it is a name in SQL whatever its characters.
+    /// A name in brackets, so that it is a name in SQL whatever its characters. Of `schema.table` each part on its own.
     #[must_use]
     pub fn quoted(name: &str) -> String {
         format!("[{}]", name.replace(']', "]]"))
     }
 
-    /// Adds a row, with a value for each column in the order in which they were named.
+    /// Adds a row, with a value for each column in the order in which they were named. Rows are sent a packet at a time, so most
+    /// calls send nothing. A future that is dropped leaves the insert of no more use: nothing of it is inserted.
     ///
     /// # Errors
     /// `Statement` if a value does not fit its column, after which other rows can be added; `OutcomeUnknown`, or in a transaction
@@ -57,7 +58,7 @@ impl<'c> SqlServerBulkInsert<'c> {
         self.request.send(row).await.map_err(|error| self.target.blame(fault(error, self.doing)))
     }
 
-    /// Inserts all rows, or none, and says how many.
+    /// Inserts all rows, or none, and says how many. One round trip. Dropping the future leaves it unknown whether they are inserted.
     ///
     /// # Errors
     /// `Statement` with the driver's error as source if the server refused them; otherwise as [`send`](Self::send).

@@ -27,7 +27,7 @@ const LONGEST_APPLICATION_NAME: usize = 128;
 pub(super) struct Opener {
     management: SqlCredentials,
     options: SqlServerOptions,
-    /// How many connects may begin, by server.
+    /// How many connects may begin, by host and port.
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
@@ -43,13 +43,22 @@ impl Opener {
     /// Opens a connection. `suffix` is what the reference library puts at the end of the application's name.
     #[tracing::instrument(level = "debug", skip_all, fields(target = ?target))]
     pub(super) async fn open(&self, target: &Target, credentials: &SqlCredentials, suffix: &str) -> Result<Client> {
-        let gate = self.gate(target);
+        let names_instance = credentials.names_instance(&self.management);
+        let mut config = credentials.settings(&self.management);
+        target.put_into(&mut config, names_instance)?;
+        config.application_name(application_name(&config, suffix));
+        let gate = self.gate(config.get_addr());
         let limit = self.options.timeouts.connect;
         let waited = tokio::time::timeout(self.options.timeouts.pool_wait, gate.acquire_owned());
         let Ok(Ok(_turn)) = waited.await else {
             return Err(Error::timed_out(Limit::PoolWait, "other connects to the server went on for too long"));
         };
-        match tokio::time::timeout(limit, self.open_now(target, credentials, suffix)).await {
+        match tokio::time::timeout(
+            limit,
+            Box::pin(self.open_now(config, target.needs_browser(names_instance) || !names_instance, credentials)),
+        )
+        .await
+        {
             Ok(opened) => opened,
             Err(_) => Err(Error::timed_out(
                 Limit::Connect,
@@ -58,26 +67,21 @@ impl Opener {
         }
     }
 
-    fn gate(&self, target: &Target) -> Arc<Semaphore> {
+    fn gate(&self, server: String) -> Arc<Semaphore> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates.entry(target.server()).or_insert_with(|| {
+        let gate = gates.entry(server).or_insert_with(|| {
             Arc::new(Semaphore::new(self.options.max_connects_per_server.min(Semaphore::MAX_PERMITS)))
         });
         Arc::clone(gate)
     }
 
-    async fn open_now(&self, target: &Target, credentials: &SqlCredentials, suffix: &str) -> Result<Client> {
-        let names_instance = credentials.names_instance(&self.management);
-        let mut config = credentials.settings(&self.management);
-        target.put_into(&mut config, names_instance)?;
-        config.application_name(application_name(&config, suffix));
+    async fn open_now(&self, mut config: Config, browse: bool, credentials: &SqlCredentials) -> Result<Client> {
         // Both limits are ours: this one is around the whole, and requests to stores have their own.
         config.handshake_timeout(None);
         config.command_timeout(None);
         if let Some(token) = credentials.fresh_token().await? {
             config.authentication(token);
         }
-        let browse = target.needs_browser(names_instance) || !names_instance;
         match log_in(config.clone(), browse).await {
             Err(DriverError::Routing { host, port }) => {
                 config.host(host);

@@ -22,7 +22,8 @@ use crate::model::ShardLocation;
 /// A connection to a shard's database, from its pool.
 ///
 /// Parameters are `@P1`, `@P2` and so on. A connection is at its user's disposal until it is dropped; then the server resets
-/// it (open transactions, temporary tables, settings, locks, session context) and it goes back to the pool. When the mapping
+/// it (open transactions, temporary tables, settings, locks, session context; on Babelfish see [`close`](Self::close) for the
+/// last) and it goes back to the pool. When the mapping
 /// that routed it goes offline, the server ends it: what runs fails, and so does each later use; opening another one then
 /// tells why.
 ///
@@ -71,8 +72,10 @@ impl SqlServerConnection {
     /// statement of a connection that was opened without validation.
     ///
     /// # Errors
-    /// `Statement` with the driver's error as source if the server refused it, now or while its rows are read; `OutcomeUnknown`
-    /// if the connection broke, `Transient` if it did so in a transaction; `Transient` if an earlier request was abandoned.
+    /// `Statement` with the driver's error as source if the server refused it, now or while its rows are read, or
+    /// `Credentials` for a missing right, `Transient` for a deadlock or throttling, `TimedOut` for a lock, `Unavailable` for a
+    /// database that is full or cannot be written. `OutcomeUnknown` if the connection broke, `Transient` if it did so in a
+    /// transaction, or if an earlier request was abandoned.
     pub async fn query<'a>(
         &'a mut self,
         sql: impl Into<Cow<'a, str>>,

@@ -75,7 +75,8 @@ impl SqlCredentials {
         Self::new(None, Login::Token(Arc::new(move || Box::pin(provider()))), String::new())
     }
 
-    /// An ADO-style connection string without server and database: user, password, encryption, application name.
+    /// An ADO-style connection string without server and database: user, password, encryption, application name. All its
+    /// settings stand in place of those of the backend's string, encryption and trust included.
     ///
     /// # Errors
     /// `Credentials` with [`ErrorCode::CredentialsNameAPlace`] if it names a server or a database, which the shard map decides;

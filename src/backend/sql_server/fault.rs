@@ -34,6 +34,16 @@ const TRANSIENT: [u32; 22] = [
     40_540, 40_613, 49_918, 49_919, 49_920,
 ];
 
+/// Those of them after which it is not known how far a request had come.
+const BROKEN: [u32; 9] = [20, 64, 233, 10_053, 10_054, 10_060, 40_143, 40_197, 40_613];
+
+/// From this class on the server ends the connection.
+const FATAL: u8 = 20;
+
+/// What our scripts raise.
+const INSTALLATION_LOCKED: u32 = 51_000;
+const OLD_DATABASE: u32 = 51_001;
+
 /// The login was refused, or may not do this.
 const CREDENTIALS: [u32; 19] = [
     229, 230, 262, 297, 300, 371, 916, 2_760, 6_102, 15_151, 15_247, 18_450, 18_452, 18_456, 18_470, 18_486, 18_487,
@@ -50,7 +60,11 @@ const KILLED: [u32; 2] = [596, 6_005];
 pub(crate) fn fault(error: DriverError, doing: Doing) -> Error {
     let storage = |kind, message: &'static str| Error::new(kind, ErrorCode::StorageOperationFailure, message);
     let ours = match &error {
-        DriverError::Server(token) => return server_fault(token.code(), token.message(), doing).with_source(error),
+        DriverError::Server(token) => {
+            let ours = server_fault(token.code(), token.message(), token.class(), doing);
+            // What the server says of a constraint quotes keys.
+            return if CONSTRAINTS.contains(&token.code()) && in_store(doing) { ours } else { ours.with_source(error) };
+        }
         DriverError::Io { kind: IoErrorKind::TimedOut, .. } if doing == Doing::Connecting => {
             Error::timed_out(Limit::Connect, "the server took too long to let us in")
         }
@@ -95,11 +109,29 @@ pub(crate) fn late(doing: Doing) -> Error {
     }
 }
 
-fn server_fault(number: u32, text: &str, doing: Doing) -> Error {
+/// True for requests to stores.
+fn in_store(doing: Doing) -> bool {
+    matches!(doing, Doing::Reading | Doing::Writing)
+}
+
+fn server_fault(number: u32, text: &str, class: u8, doing: Doing) -> Error {
     let storage = |kind, message: &'static str| Error::new(kind, ErrorCode::StorageOperationFailure, message);
     let other = number == BABELFISH_OTHER;
     if number == 1_222 || (other && text.contains("lock timeout")) {
         return Error::timed_out(Limit::Command, "a row stayed locked by others for longer than a command may take");
+    }
+    if number == INSTALLATION_LOCKED {
+        return Error::timed_out(Limit::OperationLock, "another client has been installing the store for a minute");
+    }
+    if number == OLD_DATABASE {
+        return storage(
+            ErrorKind::Unavailable,
+            "the database's compatibility level is below 130, that of SQL Server 2016",
+        );
+    }
+    // A commit may have been under way.
+    if matches!(doing, Doing::Writing | Doing::Statement) && (class >= FATAL || BROKEN.contains(&number)) {
+        return lost(doing);
     }
     let passes = ["could not serialize", "deadlock detected", "too many clients", "is starting up", "shutting down"];
     if TRANSIENT.contains(&number) || (other && passes.iter().any(|known| text.contains(known))) {
@@ -109,7 +141,7 @@ fn server_fault(number: u32, text: &str, doing: Doing) -> Error {
         return lost(if doing == Doing::Connecting { Doing::Reading } else { doing });
     }
     if CREDENTIALS.contains(&number) || (other && text.contains("permission denied")) {
-        return storage(ErrorKind::Credentials, "the login was refused, or lacks a permission");
+        return storage(ErrorKind::Credentials, "the login was refused, or lacks a right that this takes");
     }
     if UNAVAILABLE.contains(&number) {
         return storage(
@@ -133,7 +165,7 @@ fn server_fault(number: u32, text: &str, doing: Doing) -> Error {
 
 /// True if the server has answered in full, so that the connection can be used again.
 pub(crate) fn is_answer(error: &DriverError) -> bool {
-    matches!(error, DriverError::Server(token) if token.class() < 20 && !is_killed(token.code(), token.message()))
+    matches!(error, DriverError::Server(token) if token.class() < FATAL && !is_killed(token.code(), token.message()))
 }
 
 /// True if the server ended the session.

@@ -18,6 +18,9 @@ pub(crate) enum StoreKind {
     Local,
 }
 
+/// How long a script waits for the lock of installations.
+const INSTALLATION_LOCK: Duration = Duration::from_secs(60);
+
 /// Ends a batch of a script, alone on its line.
 const SEPARATOR: &str = "GO";
 
@@ -72,7 +75,7 @@ pub(crate) async fn version(pooled: &mut Pooled, kind: StoreKind, limit: Duratio
     match answer {
         Ok(results) => {
             link.condition.answered();
-            results.first().map(|rows| version_of(rows)).transpose()
+            results.first().map(|rows| version_of(rows, kind)).transpose()
         }
         Err(error) => {
             link.condition.failed(&error);
@@ -81,7 +84,8 @@ pub(crate) async fn version(pooled: &mut Pooled, kind: StoreKind, limit: Duratio
     }
 }
 
-fn version_of(rows: &[Row]) -> Result<StoreVersion> {
+/// Version 1.0 is too old for every request, and its version table has one column.
+fn version_of(rows: &[Row], kind: StoreKind) -> Result<StoreVersion> {
     let half = || Error::damaged("the store's version table is empty or has other columns: it is only half installed");
     let row = rows.first().ok_or_else(half)?;
     let column = |name: &str| {
@@ -90,7 +94,7 @@ fn version_of(rows: &[Row]) -> Result<StoreVersion> {
     };
     match (column("StoreVersionMajor"), column("StoreVersionMinor"), column("StoreVersion")) {
         (Some(major), Some(minor), _) => Ok(StoreVersion { major, minor }),
-        (_, _, Some(major)) => Ok(StoreVersion { major, minor: 0 }),
+        (_, _, Some(major)) => Err(kind.mismatch(major, 0)),
         _ => Err(half()),
     }
 }
@@ -129,7 +133,7 @@ pub(crate) async fn create(pooled: &mut Pooled, kind: StoreKind, mode: Creation,
     let mut tables = batches(kind.tables());
     // The first batch begins the transaction and takes the lock of installations.
     if let Some(first) = tables.next() {
-        batch(pooled, first, limit).await?;
+        begin(pooled, first, limit).await?;
     }
     match mode {
         Creation::Keep => {
@@ -168,15 +172,28 @@ pub(crate) enum Creation {
 
 async fn run(pooled: &mut Pooled, scripts: &[&'static str], limit: Duration) -> Result<()> {
     for script in scripts {
-        for text in batches(script) {
+        let mut texts = batches(script);
+        if let Some(first) = texts.next() {
+            begin(pooled, first, limit).await?;
+        }
+        for text in texts {
             batch(pooled, text, limit).await?;
         }
     }
     Ok(())
 }
 
+/// The first batch of a script, which begins its transaction and waits for the lock of installations. Nothing is changed by it.
+async fn begin(pooled: &mut Pooled, text: &'static str, limit: Duration) -> Result<()> {
+    send(pooled, text, limit.saturating_add(INSTALLATION_LOCK), Doing::Reading).await
+}
+
 /// One batch. If it fails, the connection is closed, and with it the script's transaction ends.
 async fn batch(pooled: &mut Pooled, text: &'static str, limit: Duration) -> Result<()> {
+    send(pooled, text, limit, Doing::Writing).await
+}
+
+async fn send(pooled: &mut Pooled, text: &'static str, limit: Duration, doing: Doing) -> Result<()> {
     let link = pooled.link()?;
     // The scripts set what holds for the session.
     link.leaves(Traces::Session);
@@ -187,8 +204,8 @@ async fn batch(pooled: &mut Pooled, text: &'static str, limit: Duration) -> Resu
             link.condition.answered();
             Ok(())
         }
-        Ok(Err(error)) => Err(fault(error, Doing::Writing)),
-        Err(_) => Err(late(Doing::Writing)),
+        Ok(Err(error)) => Err(fault(error, doing)),
+        Err(_) => Err(late(doing)),
     }
 }
 

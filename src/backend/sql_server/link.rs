@@ -12,14 +12,17 @@ use std::time::Duration;
 use deadpool::managed::{self, Metrics as Usage, RecycleError, RecycleResult};
 use tiberius::Command;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connect::Client;
 use super::fault::{Doing, is_answer, lost};
 use super::pool::{Database, Shared};
 use super::stamp::Stamp;
+use super::target::Target;
 use crate::backend::pools;
 use crate::error::{Error, Result};
+use crate::model::folded;
 use crate::telemetry;
 
 /// What a user may have left on a connection.
@@ -36,9 +39,13 @@ pub(super) enum Traces {
 /// A connection with its state.
 pub(super) struct Link {
     pub(super) client: Client,
+    /// The shard's database.
+    database: Option<String>,
     /// Whether it may be used.
     pub(super) condition: Condition,
     pub(super) traces: Traces,
+    /// A statement may have begun a transaction.
+    pub(super) transacts: bool,
     /// A statement has named the session context, which Babelfish does not reset.
     pub(super) context: bool,
     /// The application lock that the session holds.
@@ -100,11 +107,17 @@ pub(super) enum TransactionState {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(client: Client, target: &Target, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let database = match target {
+            Target::Global => None,
+            Target::Shard(location) => Some(location.database().to_owned()),
+        };
         Self {
             client,
+            database,
             condition: Condition::default(),
             traces: Traces::None,
+            transacts: false,
             context: false,
             lock: None,
             transaction: TransactionState::None,
@@ -116,8 +129,11 @@ impl Link {
 
     /// Notes what the text of the next request may leave beyond that.
     pub(super) fn reads(&mut self, text: &str) {
-        let name = b"session_context";
-        self.context |= text.as_bytes().windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
+        let names =
+            |word: &str| text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+        self.context |= names("session_context");
+        // Where it begins a transaction, the driver has to see its end.
+        self.transacts |= names("tran");
     }
 
     /// Notes what the next request may leave.
@@ -128,7 +144,7 @@ impl Link {
     /// Takes away what this user may have left.
     pub(super) async fn clean(&mut self) -> std::result::Result<(), tiberius::error::Error> {
         if self.traces >= Traces::Session {
-            if self.transaction != TransactionState::None || self.condition.doubtful {
+            if self.transaction != TransactionState::None || self.condition.doubtful || self.transacts {
                 // The driver has to see the end of the transaction.
                 let _ =
                     self.client.simple_query("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION").await?.into_results().await?;
@@ -139,8 +155,12 @@ impl Link {
             // What that does not do everywhere: older servers keep the isolation level, and Babelfish the stamp. And Babelfish
             // takes long for the first statement after a reset, which had better not be the next user's.
             let batch = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-                         DECLARE @none varbinary(128); SET @none = 0x; SET CONTEXT_INFO @none";
-            let _ = self.client.simple_query(batch).await?.into_results().await?;
+                         DECLARE @none varbinary(128); SET @none = 0x; SET CONTEXT_INFO @none; SELECT DB_NAME()";
+            let row = self.client.simple_query(batch).await?.into_row().await?;
+            let led = row.as_ref().and_then(|row| row.try_get::<&str, _>(0).ok().flatten());
+            if self.database.as_ref().is_some_and(|own| led.map(folded) != Some(folded(own))) {
+                return Err(tiberius::error::Error::Protocol("the reset has not led back to the database".into()));
+            }
             if std::mem::take(&mut self.context) {
                 let engine = "SELECT CASE WHEN SERVERPROPERTY('babelfish') IS NULL THEN 0 ELSE 1 END";
                 let row = self.client.simple_query(engine).await?.into_row().await?;
@@ -158,6 +178,7 @@ impl Link {
             }
         }
         self.condition.doubtful = false;
+        self.transacts = false;
         self.traces = Traces::None;
         self.lock = None;
         self.transaction = TransactionState::None;
@@ -191,6 +212,10 @@ impl pools::Slot for Slot {
     fn is_open(&self) -> bool {
         self.link.is_some()
     }
+
+    fn idle_for(&self, _: &Usage) -> Duration {
+        self.link.as_ref().map_or(Duration::ZERO, Link::idle_for)
+    }
 }
 
 /// Opens connections for one pool and judges those that come back.
@@ -213,7 +238,7 @@ impl managed::Manager for Connector {
         let shared = self.shared.upgrade().ok_or_else(|| Error::internal("the backend is gone"))?;
         let permit = shared.pools.permit(&self.database).await?;
         let client = shared.open(&self.database).await?;
-        Ok(Slot { link: Some(Link::new(client, permit)) })
+        Ok(Slot { link: Some(Link::new(client, &self.database.target, permit)) })
     }
 
     async fn recycle(&self, slot: &mut Slot, _: &Usage) -> RecycleResult<Error> {
@@ -325,7 +350,7 @@ async fn give_back(mut object: managed::Object<Connector>, shared: Arc<Shared>) 
         match tokio::time::timeout(shared.options.timeouts.command, link.clean()).await {
             Ok(Ok(())) => link.condition.answered(),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a connection could not be reset and is closed");
+                tracing::debug!(%error, "a connection could not be reset and is closed");
                 object.link = None;
             }
             Err(_) => object.link = None,
@@ -340,7 +365,14 @@ async fn give_back(mut object: managed::Object<Connector>, shared: Arc<Shared>) 
 /// the sessions of a mapping are closed.
 #[derive(Default)]
 pub(super) struct Lingering {
-    links: Mutex<HashMap<Database, Vec<managed::Object<Connector>>>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    links: HashMap<Database, Vec<managed::Object<Connector>>>,
+    /// The task that takes their stamps away, while there is one. It is over before its time where its runtime ended.
+    watch: Option<AbortHandle>,
 }
 
 /// For how long a connection is kept aside.
@@ -349,34 +381,38 @@ const LINGER: Duration = Duration::from_millis(100);
 impl Lingering {
     /// One that is kept aside, if there is any.
     pub(super) fn take(&self, database: &Database) -> Option<managed::Object<Connector>> {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = links.get_mut(database)?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = kept.links.get_mut(database)?;
         let object = list.pop();
         if list.is_empty() {
-            drop(links.remove(database));
+            drop(kept.links.remove(database));
         }
         object
     }
 
     /// Gives up those of some databases.
     pub(super) fn forget(&self, forgotten: impl Fn(&Database) -> bool) {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let given_up: Vec<_> = links.extract_if(|database, _| forgotten(database)).collect();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let given_up: Vec<_> = kept.links.extract_if(|database, _| forgotten(database)).collect();
         // Closing them needs the locks of the pools.
-        drop(links);
+        drop(kept);
         drop(given_up);
     }
 
-    /// Those that have been here long enough, and whether any are left.
+    /// Those that have been here long enough, and whether any are left. If not, the next one has to be watched anew.
     fn due(&self) -> (Vec<managed::Object<Connector>>, bool) {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
-        links.retain(|_, list| {
+        kept.links.retain(|_, list| {
             let since = |object: &managed::Object<Connector>| object.link.as_ref().and_then(|link| link.given_back);
             due.extend(list.extract_if(.., |object| since(object).is_none_or(|since| since.elapsed() >= LINGER)));
             !list.is_empty()
         });
-        (due, !links.is_empty())
+        let more = !kept.links.is_empty();
+        if !more {
+            kept.watch = None;
+        }
+        (due, more)
     }
 }
 
@@ -391,17 +427,18 @@ fn linger(
         object.link = None;
         return Some(object);
     }
-    if managed::Object::pool(&object).is_none_or(|pool| pool.is_closed() || pool.status().waiting > 0)
-        || shared.pools.is_exhausted()
-    {
+    // Who waits puts a stamp of its own on it.
+    if managed::Object::pool(&object).is_none_or(|pool| pool.is_closed() || pool.status().waiting > 0) {
         return Some(object);
     }
-    let mut links = shared.lingering.links.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = links.is_empty();
-    links.entry(database.clone()).or_default().push(object);
-    drop(links);
-    if first {
-        drop(runtime.spawn(take_stamps_away(Arc::downgrade(shared))));
+    if shared.pools.is_exhausted() {
+        drop(runtime.spawn(give_back(object, Arc::clone(shared))));
+        return None;
+    }
+    let mut kept = shared.lingering.kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.links.entry(database.clone()).or_default().push(object);
+    if kept.watch.as_ref().is_none_or(AbortHandle::is_finished) {
+        kept.watch = Some(runtime.spawn(take_stamps_away(Arc::downgrade(shared))).abort_handle());
     }
     None
 }

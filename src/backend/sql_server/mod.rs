@@ -94,7 +94,7 @@ impl SqlServer {
         Ok(Self { shared: Shared::new(SqlCredentials::of_backend(connection_string)?, options) })
     }
 
-    /// The same, logging in to the stores with other credentials than those of the string: a token, for example.
+    /// The same, logging in to the stores with another login or a token. All other settings are those of the string.
     ///
     /// # Errors
     /// As [`SqlServer::open`].

@@ -20,11 +20,12 @@ pub struct SqlServerOptions {
     /// How long to wait for what. [`Timeouts::connect`] covers the name, the socket, TLS, the token and the login together.
     pub timeouts: Timeouts,
     /// The most connections to one shard with one set of credentials and for one map, in use or idle; also to the global
-    /// store. 100 unless set; at least 2.
+    /// store. 100 unless set; at least 2, at most 4,096.
     pub max_connections_per_shard: usize,
     /// The most connections to shards in all, in use or idle. 1,000 unless set; at least 4.
     pub max_connections: usize,
-    /// The most connections to one server that are being opened at a time. 8 unless set; at least 1.
+    /// The most connections to one server that are being opened at a time; where it sends us on to another one, both count as
+    /// the first. 8 unless set; at least 1.
     pub max_connects_per_server: usize,
     /// An idle connection is closed after this long. 5 minutes unless set.
     pub idle_time: Duration,

@@ -91,6 +91,12 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(management: SqlCredentials, options: SqlServerOptions) -> Arc<Self> {
+        // The fields are public, so what the setters keep is kept here, too.
+        let options = options
+            .clone()
+            .max_connections_per_shard(options.max_connections_per_shard)
+            .max_connections(options.max_connections)
+            .max_connects_per_server(options.max_connects_per_server);
         let pools = Pools::new(PoolLimits {
             per_name: options.max_connections_per_shard,
             overall: options.max_connections,
@@ -129,13 +135,13 @@ impl Shared {
         doing: Doing,
         call: impl Fn() -> Call<'c>,
     ) -> Result<Reply> {
-        let mut lost_one = false;
-        let mut installed = false;
+        let (mut lost_one, mut installed, mut probed) = (false, false, false);
         loop {
             let mut pooled = self.checkout(database).await?;
             let reused = pooled.served_before();
             let doubtful = doing == Doing::Writing && reused && pooled.was_idle() > PROBE_AFTER;
-            if doubtful && pooled.probe(self.options.timeouts.command).await.is_err() {
+            if doubtful && !probed && pooled.probe(self.options.timeouts.command).await.is_err() {
+                probed = true;
                 self.close_idle(database);
                 continue;
             }

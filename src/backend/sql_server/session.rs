@@ -74,7 +74,11 @@ impl LockedSession {
                         format!("another client held the lock of operation {id} for {patience:?}"),
                     )))
                 }
-                None => Err(blame(Error::internal("the server did not say whether it gave the lock"))),
+                None => {
+                    // It may have given it, and nobody knows its name.
+                    pooled.close();
+                    Err(blame(Error::internal("the server did not say whether it gave the lock")))
+                }
             };
         }
     }

@@ -3,7 +3,7 @@
 use tiberius::Config;
 
 use crate::error::{Error, Result};
-use crate::model::{Protocol, ShardLocation, folded};
+use crate::model::{Protocol, ShardLocation};
 
 /// The port of a server that names none.
 const DEFAULT_PORT: u16 = 1433;
@@ -56,14 +56,6 @@ impl Target {
         match self {
             Self::Global => names_instance,
             Self::Shard(location) => location.port().is_none() && location.server().contains('\\'),
-        }
-    }
-
-    /// What is the same for all databases of a server.
-    pub(super) fn server(&self) -> String {
-        match self {
-            Self::Global => String::new(),
-            Self::Shard(location) => format!("{}:{}", folded(location.server()), location.port().unwrap_or_default()),
         }
     }
 

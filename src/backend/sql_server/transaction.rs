@@ -20,7 +20,7 @@ impl<'c> SqlServerTransaction<'c> {
         Self { connection }
     }
 
-    /// Commits. One round trip.
+    /// Commits. One round trip, two after a refused statement. Dropping the future leaves it unknown whether it is committed.
     ///
     /// # Errors
     /// `OutcomeUnknown` if the connection broke before the server answered; `Statement` if the server had rolled the transaction
@@ -29,10 +29,10 @@ impl<'c> SqlServerTransaction<'c> {
         self.connection.end_transaction(true).await
     }
 
-    /// Rolls back. One round trip.
+    /// Rolls back. One round trip, two after a refused statement, none if the server is known to have done it already.
     ///
     /// # Errors
-    /// `Transient` if the connection broke, which rolls back as well; `Statement` if the server had done it already.
+    /// `Transient` if the connection broke, which rolls back as well.
     pub async fn rollback(self) -> Result<()> {
         self.connection.end_transaction(false).await
     }
