@@ -1,8 +1,12 @@
 //! The server as an environment of the conformance suite.
 
-use shardlet::{Place, ShardLocation, SqlCredentials, SqlServer, SqlServerOptions, Timeouts};
+use shardlet::{
+    Mapping, Options, Place, Shard, ShardLocation, ShardMap, ShardMapManager, SqlCredentials, SqlServer,
+    SqlServerConnection, SqlServerOptions, Stores, Timeouts,
+};
 
 use crate::conformance::{Access, Environment};
+use crate::model::Ground;
 use crate::server::{Databases, Direct, credentials};
 
 /// As many databases as the cases use.
@@ -11,7 +15,38 @@ const SHARDS: usize = 6;
 pub struct Live {
     /// Before the databases, so that its pools close first.
     backend: SqlServer,
-    databases: Databases,
+    pub databases: Databases,
+}
+
+impl Live {
+    pub async fn new() -> Self {
+        Self::fresh(Timeouts::default()).await
+    }
+
+    /// A new store, or that which is there.
+    pub async fn manager(&self) -> ShardMapManager<SqlServer> {
+        ShardMapManager::open_or_create(self.backend.clone(), Options::default()).await.unwrap()
+    }
+
+    /// A manager with pools and a cache of its own.
+    pub async fn other_manager(&self) -> ShardMapManager<SqlServer> {
+        let backend = self.databases.backend(SqlServerOptions::default());
+        ShardMapManager::open_or_create(backend, Options::default()).await.unwrap()
+    }
+
+    /// That many shards in a map.
+    pub async fn shards<M: Mapping, B: Stores>(&self, map: &ShardMap<M, B>, count: usize) -> Vec<Shard> {
+        let mut shards = Vec::new();
+        for number in 0..count {
+            shards.push(map.shard_or_create(&self.location(number)).await.unwrap());
+        }
+        shards
+    }
+
+    /// Every place that may be a shard.
+    pub fn places(&self) -> Vec<ShardLocation> {
+        (0..SHARDS).map(|number| self.location(number)).collect()
+    }
 }
 
 impl Environment for Live {
@@ -48,5 +83,11 @@ impl Access for Live {
         };
         let sql = format!("UPDATE __ShardManagement.{table} SET StoreVersionMajor = @P1, StoreVersionMinor = @P2");
         assert_eq!(Direct::to(&database).await.execute(&sql, &[&major, &minor]).await, 1);
+    }
+}
+
+impl Ground for Live {
+    fn place(connection: &SqlServerConnection) -> ShardLocation {
+        connection.location().clone()
     }
 }

@@ -16,18 +16,53 @@ mod trials;
 #[path = "../suite/conformance/mod.rs"]
 mod conformance;
 mod environment;
+#[path = "../suite/golden/mod.rs"]
+mod golden;
+mod golden_databases;
+#[path = "../suite/model/mod.rs"]
+mod model;
+mod operations;
+mod permissions;
+mod processes;
+mod routing;
+#[path = "../suite/scenarios/keys.rs"]
+#[allow(dead_code, reason = "the scenarios use the rest")]
+mod sample_keys;
 mod server;
+mod sessions;
+mod upgrade;
 #[path = "../suite/support"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod support {
     pub mod consistency;
+    pub mod declared;
+    pub mod golden_files;
+    pub mod probe;
+    pub mod raw_stores;
 }
 
 conformance::conformance!(every_call, crate::environment::Live);
 conformance::conformance_with_access!(versions, crate::environment::Live);
+golden::golden_tests!(golden_data, crate::golden_databases::GoldenDatabases);
 
 fn main() {
+    if processes::child() {
+        return;
+    }
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [every_call::trials(), versions::trials()].into_iter().flatten().collect();
+    let trials = [
+        every_call::trials(),
+        versions::trials(),
+        golden_data::trials(),
+        operations::trials(),
+        sessions::trials(),
+        routing::trials(),
+        upgrade::trials(),
+        processes::trials(),
+        permissions::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

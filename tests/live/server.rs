@@ -73,7 +73,11 @@ pub struct Direct(Client<Compat<TcpStream>>);
 
 impl Direct {
     pub async fn to(database: &str) -> Self {
-        let config = Config::from_ado_string(&connection_string(database)).unwrap();
+        Self::connect(&connection_string(database)).await
+    }
+
+    pub async fn connect(address: &str) -> Self {
+        let config = Config::from_ado_string(address).unwrap();
         let socket = TcpStream::connect(host()).await.unwrap();
         socket.set_nodelay(true).unwrap();
         Self(Client::connect(config, socket.compat_write()).await.unwrap())
@@ -96,8 +100,28 @@ impl Direct {
     }
 }
 
+/// True on Babelfish, which cannot do all that SQL Server does.
+pub async fn is_babelfish() -> bool {
+    static KNOWN: tokio::sync::OnceCell<bool> = tokio::sync::OnceCell::const_new();
+    let ask = async || {
+        let rows = Direct::to("master").await.rows("SELECT CONVERT(int, SERVERPROPERTY('babelfish'))", &[]).await;
+        rows[0].get::<i32, _>(0).is_some()
+    };
+    *KNOWN.get_or_init(ask).await
+}
+
 /// Held while a database is made or dropped.
 static CREATING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A client of the store whose databases' names begin so.
+pub fn store_of(prefix: &str, options: SqlServerOptions) -> SqlServer {
+    SqlServer::open_with(&connection_string(&format!("{prefix}_gsm")), options).unwrap()
+}
+
+/// The place of a shard whose database's name begins so.
+pub fn place_of(prefix: &str, number: usize) -> ShardLocation {
+    location(&format!("{prefix}_s{number}"))
+}
 
 /// Databases of a test's own: one for the global store and some for shards. They are dropped with this.
 pub struct Databases {
@@ -125,6 +149,10 @@ impl Databases {
         Self { prefix, names }
     }
 
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub fn global(&self) -> String {
         format!("{}_gsm", self.prefix)
     }
@@ -134,12 +162,17 @@ impl Databases {
     }
 
     pub fn location(&self, number: usize) -> ShardLocation {
-        location(&self.shard(number))
+        place_of(&self.prefix, number)
+    }
+
+    /// Drops the database of a shard before its time.
+    pub async fn drop_shard(&self, number: usize) {
+        drop_databases(&[self.shard(number)]).await;
     }
 
     /// A client with pools of its own.
     pub fn backend(&self, options: SqlServerOptions) -> SqlServer {
-        SqlServer::open_with(&connection_string(&self.global()), options).unwrap()
+        store_of(&self.prefix, options)
     }
 }
 
@@ -170,7 +203,7 @@ async fn drop_databases(names: &[String]) {
                 let _ = direct.try_run(&format!("KILL {}", row.get::<i32, _>(0).unwrap())).await;
             }
             let _one = CREATING.lock().await;
-            match direct.try_run(&format!("DROP DATABASE [{name}]")).await {
+            match direct.try_run(&format!("DROP DATABASE IF EXISTS [{name}]")).await {
                 Ok(()) => {
                     last = None;
                     break;

@@ -20,6 +20,7 @@ mod golden_on_sqlite;
 mod hygiene;
 mod log_records;
 mod model;
+mod model_on_sqlite;
 mod pending;
 mod processes;
 mod requests;

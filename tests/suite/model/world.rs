@@ -7,12 +7,11 @@ use std::sync::Arc;
 use proptest::test_runner::TestCaseError;
 use shardlet::lsm::{LocalStore, Route, RouteTarget};
 use shardlet::{
-    ErrorKind, LockToken, MappingId, MappingStatus, NoCredentials, Result, Shard, ShardId, ShardKey, ShardMap, Sqlite,
+    ErrorKind, LockToken, MappingId, MappingStatus, Result, Shard, ShardId, ShardKey, ShardLocation, ShardMap,
     Validation,
 };
 
-use super::{KEYS, Kind, Pick, SHARDS, Step, token};
-use crate::support::location;
+use super::{Ground, KEYS, Kind, Pick, SHARDS, Step, token};
 
 /// A mapping as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +73,9 @@ impl Model {
     }
 }
 
-pub struct World<M: Kind> {
-    maps: [ShardMap<M, Sqlite>; 2],
-    store: Sqlite,
+pub struct World<'e, M: Kind, E: Ground> {
+    env: &'e E,
+    maps: [ShardMap<M, E::Backend>; 2],
     model: Model,
     /// Every handle there ever was, oldest first.
     pub handles: Vec<M>,
@@ -102,10 +101,14 @@ fn same<T, U: Debug>(actual: &Result<T>, expected: &std::result::Result<U, Error
     }
 }
 
-impl<M: Kind> World<M> {
-    pub fn new(maps: [ShardMap<M, Sqlite>; 2], store: Sqlite) -> Self {
+impl<'e, M: Kind, E: Ground> World<'e, M, E> {
+    pub fn new(env: &'e E, maps: [ShardMap<M, E::Backend>; 2]) -> Self {
         let created = std::array::from_fn(|_| Vec::new());
-        Self { maps, store, model: Model::default(), handles: Vec::new(), removed: Vec::new(), created }
+        Self { env, maps, model: Model::default(), handles: Vec::new(), removed: Vec::new(), created }
+    }
+
+    fn location(&self, number: usize) -> ShardLocation {
+        self.env.location(number)
     }
 
     /// A handle that presents a token, and the number of that token.
@@ -153,7 +156,7 @@ impl<M: Kind> World<M> {
             Step::CreateShard(number) => {
                 let expected =
                     if self.model.shards[*number].is_some() { Err(ErrorKind::AlreadyExists) } else { Ok(()) };
-                let actual = map.create_shard(&location(*number)).await;
+                let actual = map.create_shard(&self.location(*number)).await;
                 same(&actual, &expected)?;
                 if let Ok(shard) = actual {
                     self.model.shards[*number] = Some((shard.id(), false));
@@ -161,7 +164,7 @@ impl<M: Kind> World<M> {
                 }
             }
             Step::DeleteShard(number) => {
-                let found = map.find_shard(&location(*number)).await;
+                let found = map.find_shard(&self.location(*number)).await;
                 let found = found.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
                 let known = self.model.shards[*number].map(|(id, _)| id);
                 check(found.as_ref().map(Shard::id) == known, || format!("shard {number}: {found:?}, not {known:?}"))?;
@@ -334,19 +337,19 @@ impl<M: Kind> World<M> {
                 let expected = match self.model.at(*key) {
                     None => Err(ErrorKind::NotFound),
                     Some((_, entry)) if !entry.online => Err(ErrorKind::Offline),
-                    Some((_, entry)) => Ok(location(entry.number)),
+                    Some((_, entry)) => Ok(self.location(entry.number)),
                 };
-                let opened = map.open_connection_for_key(key, &NoCredentials, Validation::Validate).await;
+                let opened = map.open_connection_for_key(key, &self.env.credentials(), Validation::Validate).await;
                 same(&opened, &expected)?;
-                let place = opened.map(|open| open.location().clone()).ok();
+                let place = opened.map(|open| E::place(&open)).ok();
                 check(place == expected.clone().ok(), || format!("key {key}: {place:?}, not {expected:?}"))?;
             }
             Step::OpenUnvalidated(key) => {
                 let cached = map.cached_mapping(key);
-                let opened = map.open_connection_for_key(key, &NoCredentials, Validation::None).await;
+                let opened = map.open_connection_for_key(key, &self.env.credentials(), Validation::None).await;
                 match (opened, cached) {
                     (Ok(open), Some(cached)) if cached.record().status == MappingStatus::Online => {
-                        check(open.location() == cached.record().shard.location(), || format!("key {key}: {open:?}"))?;
+                        check(E::place(&open) == *cached.record().shard.location(), || format!("key {key}: {open:?}"))?;
                     }
                     (opened, _) => {
                         // Not in the cache, or offline there: the global store was asked.
@@ -363,7 +366,13 @@ impl<M: Kind> World<M> {
         Ok(())
     }
 
-    async fn delete_shard(&mut self, map: &ShardMap<M, Sqlite>, number: usize, shard: Shard, fresh: bool) -> Verdict {
+    async fn delete_shard(
+        &mut self,
+        map: &ShardMap<M, E::Backend>,
+        number: usize,
+        shard: Shard,
+        fresh: bool,
+    ) -> Verdict {
         let expected = match self.model.shards[number] {
             Some((id, touched)) if id == shard.id() => {
                 if touched && !fresh {
@@ -403,7 +412,7 @@ impl<M: Kind> World<M> {
         for mapping in map.mappings().await.map_err(failed)? {
             let owner = map.mapping_lock_owner(&mapping).await.map_err(failed)?;
             let owner = (0..3).find(|number| token(*number) == owner);
-            let Some((entry, owner)) = entry_of(&mapping).zip(owner) else {
+            let Some((entry, owner)) = self.entry_of(&mapping).zip(owner) else {
                 return Err(TestCaseError::fail(format!("the global store has {mapping}")));
             };
             let _ = global.insert(mapping.record().id, Entry { owner, ..entry });
@@ -412,7 +421,7 @@ impl<M: Kind> World<M> {
 
         for number in 0..SHARDS {
             let known = self.model.shards[number].map(|(id, _)| id);
-            let local = match self.store.local_mappings(&location(number), map.id()).await {
+            let local = match self.env.backend().local_mappings(&self.location(number), map.id()).await {
                 Ok(records) => records,
                 Err(error) => {
                     let kind = error.kind();
@@ -424,7 +433,7 @@ impl<M: Kind> World<M> {
             let local: HashMap<_, _> = local
                 .into_iter()
                 .map(|record| M::from_record(Arc::new(record), LockToken::NONE))
-                .map(|mapping| (mapping.record().id, entry_of(&mapping)))
+                .map(|mapping| (mapping.record().id, self.entry_of(&mapping)))
                 .collect();
             let model = self.model.mappings.iter().filter(|(_, entry)| Some(entry.shard) == known);
             let model: HashMap<_, _> =
@@ -438,20 +447,29 @@ impl<M: Kind> World<M> {
                 check(holds(&cached, key), || format!("client {client} has {cached:?} for key {key}"))?;
                 match self.model.mappings.get(&cached.record().id) {
                     Some(entry) => {
-                        let same = entry_of(&cached) == Some(Entry { owner: 0, ..entry.clone() });
+                        let same = self.entry_of(&cached) == Some(Entry { owner: 0, ..entry.clone() });
                         check(same, || format!("client {client}, key {key}: {cached}, not {entry:?}"))?;
                     }
                     None => {
                         let key = key.encode().map_err(failed)?;
                         let target = RouteTarget::Mapping { mapping: cached.record().id, kind: M::KIND, key };
                         let route = Route { location: cached.record().shard.location().clone(), map: map.id(), target };
-                        let opened = self.store.open_routed(&route, &NoCredentials, Validation::Validate).await;
+                        let opened =
+                            self.env.backend().open_routed(&route, &self.env.credentials(), Validation::Validate).await;
                         check(opened.is_err(), || format!("client {client}: the stale {cached} was opened"))?;
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// A mapping as the model has it, without the owner of its lock; `None` if its shard is at no place of the test.
+    fn entry_of(&self, mapping: &M) -> Option<Entry> {
+        let (low, high) = mapping.bounds();
+        let number = (0..SHARDS).find(|number| self.location(*number) == *mapping.record().shard.location())?;
+        let online = mapping.record().status == MappingStatus::Online;
+        Some(Entry { low, high, shard: mapping.record().shard.id(), number, online, owner: 0 })
     }
 
     /// After a change of its own, what a client has in its cache is the truth for the keys of that change.
@@ -476,12 +494,4 @@ impl<M: Kind> World<M> {
 fn holds<M: Kind>(mapping: &M, key: i64) -> bool {
     let (low, high) = mapping.bounds();
     key >= low && high.is_none_or(|high| key < high)
-}
-
-/// A mapping as the model has it, without the owner of its lock; `None` if its shard is at no place of the test.
-fn entry_of<M: Kind>(mapping: &M) -> Option<Entry> {
-    let (low, high) = mapping.bounds();
-    let number = (0..SHARDS).find(|number| location(*number) == *mapping.record().shard.location())?;
-    let online = mapping.record().status == MappingStatus::Online;
-    Some(Entry { low, high, shard: mapping.record().shard.id(), number, online, owner: 0 })
 }

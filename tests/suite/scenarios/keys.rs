@@ -13,16 +13,16 @@ pub trait Sample: ShardKey {
 
 /// Runs a generic test function for each Rust type that can be a key.
 macro_rules! for_each_key_type {
-    ($function:ident) => {
-        $function::<i32>().await;
-        $function::<i64>().await;
-        $function::<uuid::Uuid>().await;
-        $function::<Vec<u8>>().await;
-        $function::<bytes::Bytes>().await;
-        $function::<chrono::NaiveDateTime>().await;
-        $function::<chrono::TimeDelta>().await;
-        $function::<chrono::DateTime<chrono::FixedOffset>>().await;
-        $function::<chrono::DateTime<chrono::Utc>>().await;
+    ($function:ident $(, $argument:expr)*) => {
+        $function::<i32>($($argument),*).await;
+        $function::<i64>($($argument),*).await;
+        $function::<uuid::Uuid>($($argument),*).await;
+        $function::<Vec<u8>>($($argument),*).await;
+        $function::<bytes::Bytes>($($argument),*).await;
+        $function::<chrono::NaiveDateTime>($($argument),*).await;
+        $function::<chrono::TimeDelta>($($argument),*).await;
+        $function::<chrono::DateTime<chrono::FixedOffset>>($($argument),*).await;
+        $function::<chrono::DateTime<chrono::Utc>>($($argument),*).await;
     };
 }
 pub(crate) use for_each_key_type;
