@@ -27,8 +27,14 @@ use tokio_util::compat::TokioAsyncWriteCompatExt;
 /// The database of the global store.
 const MAP: &str = "shardlet_sample_map";
 const SHARDS: [&str; 3] = ["shardlet_sample_0", "shardlet_sample_1", "shardlet_sample_2"];
-/// The ranges of the sample: low bound, high bound, shard.
-const LAYOUT: [(i64, i64, usize); 5] = [(0, 50, 0), (50, 100, 1), (100, 150, 0), (150, 200, 1), (200, 300, 0)];
+/// The ranges of the sample: low bound, high bound, database.
+const LAYOUT: [(i64, i64, &str); 5] = [
+    (0, 50, "shardlet_sample_0"),
+    (50, 100, "shardlet_sample_1"),
+    (100, 150, "shardlet_sample_0"),
+    (150, 200, "shardlet_sample_1"),
+    (200, 300, "shardlet_sample_0"),
+];
 const CUSTOMERS: i64 = 300;
 const ORDERS: i64 = 10_000;
 
@@ -57,7 +63,7 @@ struct Server {
 /// The shard map and the two sets of credentials that connections to shards are opened with.
 struct Sample {
     orders: Orders,
-    locations: [ShardLocation; 3],
+    server: Server,
     /// For work on a shard as a whole.
     admin: SqlCredentials,
     /// For routed connections.
@@ -82,12 +88,12 @@ async fn main() -> Outcome<ExitCode> {
     let manager = ShardMapManager::open_or_create(backend, Options::default()).await?;
     let sample = Sample {
         orders: manager.range_shard_map_or_create("orders").await?,
-        locations: SHARDS.map(|database| ShardLocation::new(server.host.as_str(), database).with_port(server.port)),
         application: server.application.as_ref().map_or_else(|| admin.clone(), login),
         admin,
+        server,
     };
     sample.find_or_create_shards().await?;
-    if let Some((user, _)) = &server.application {
+    if let Some((user, _)) = &sample.server.application {
         sample.grant_to_application(user).await?;
     }
     sample.find_or_create_mappings().await?;
@@ -143,6 +149,10 @@ impl Server {
              Application Name=shardlet sample"
         )
     }
+
+    fn location(&self, database: &str) -> ShardLocation {
+        ShardLocation::new(self.host.as_str(), database).with_port(self.port)
+    }
 }
 
 /// Creates the databases that are missing. shardlet does not: how large and how dear they are is for you to say.
@@ -173,8 +183,8 @@ async fn create_databases(server: &Server) -> Outcome<()> {
 impl Sample {
     /// Registers the three databases as shards, unless they are, and sees to it that each has the application's table.
     async fn find_or_create_shards(&self) -> Outcome<()> {
-        for location in &self.locations {
-            let shard = self.orders.shard_or_create(location).await?;
+        for database in SHARDS {
+            let shard = self.orders.shard_or_create(&self.server.location(database)).await?;
             let schema = "IF OBJECT_ID(N'dbo.orders', N'U') IS NULL
                           CREATE TABLE dbo.orders (
                               customer_id bigint NOT NULL, order_id bigint NOT NULL, cents bigint NOT NULL,
@@ -212,9 +222,9 @@ impl Sample {
 
     /// Maps the ranges of the sample, unless their keys are mapped already.
     async fn find_or_create_mappings(&self) -> Outcome<()> {
-        for (low, high, shard) in LAYOUT {
+        for (low, high, database) in LAYOUT {
             if self.orders.find_mapping_for_key(&low).await?.is_none() {
-                let created = self.orders.create_mapping(low..high, &self.shard(shard).await?).await?;
+                let created = self.orders.create_mapping(low..high, &self.shard(database).await?).await?;
                 println!("Created the mapping of {}", created.range());
             }
         }
@@ -241,8 +251,8 @@ impl Sample {
                 let _ = self.orders.mark_mapping_online(mapping).await?;
             }
         }
-        for (low, high, shard) in LAYOUT {
-            let home = self.shard(shard).await?;
+        for (low, high, database) in LAYOUT {
+            let home = self.shard(database).await?;
             let mut whole: Option<RangeMapping<i64>> = None;
             for mut piece in self.orders.mappings_matching(&MappingFilter::all().in_range(low..high)).await? {
                 if piece.shard().id() != home.id() {
@@ -267,8 +277,8 @@ impl Sample {
         Ok(())
     }
 
-    async fn shard(&self, number: usize) -> Outcome<Shard> {
-        Ok(self.orders.shard(&self.locations[number]).await?)
+    async fn shard(&self, database: &str) -> Outcome<Shard> {
+        Ok(self.orders.shard(&self.server.location(database)).await?)
     }
 
     // ---- Routing ---------------------------------------------------------------------------------------------------
@@ -320,7 +330,7 @@ impl Sample {
 
     /// Splits a range and moves its upper half to the third shard.
     async fn split_and_move(&self) -> Outcome<()> {
-        let target = self.shard(2).await?;
+        let target = self.shard("shardlet_sample_2").await?;
         let (_, upper) = self.orders.split_mapping(self.orders.mapping_for_key(&250).await?, 250).await?;
         let moved = self.move_with_rows(upper, &target).await?;
         println!("{} is now served by {}", moved.range(), moved.shard().location());
