@@ -171,9 +171,10 @@ impl SqlServerLocalSession {
             Err(error) if error.kind() == crate::ErrorKind::StoreDamaged => return Ok((Vec::new(), 0)),
             reply => reply?.accepted().map_err(|error| self.session.blame(error))?,
         };
-        let killed = reply.rows(0).iter().map(|row| small_number(row, 0)).collect::<Result<_>>();
-        let refused = reply.rows(1).first().map_or(Ok(0), |row| small_number(row, 0));
-        killed.and_then(|killed| Ok((killed, refused?))).map_err(|error| self.session.blame(error))
+        let Some(row) = reply.rows(0).first() else { return Ok((Vec::new(), 0)) };
+        let answer = document(row, 0).and_then(|killed| Ok((killed, small_number(row, 1)?)));
+        let (killed, refused) = answer.map_err(|error| self.session.blame(error))?;
+        Ok((killed.split_whitespace().filter_map(|id| id.parse().ok()).collect(), refused))
     }
 }
 

@@ -120,8 +120,9 @@ pub async fn store() -> Endpoint {
 
 /// What the shards say of the sessions that they were to end: the one that they ended, and the last error.
 pub fn killed(session: Option<i32>, error: i32) -> Answer {
-    let killed = Answer::rows([("SessionId", Type::Int)], session.map(|id| [id.into()]));
-    killed.columns([("ErrorNumber", Type::Int)]).row([error.into()]).code(1)
+    let killed = session.map_or_else(String::new, |id| format!("{id} "));
+    let columns = [("SessionIds", Type::Text), ("ErrorNumber", Type::Int)];
+    Answer::rows(columns, [[killed.as_str().into(), error.into()]]).code(1)
 }
 
 /// The shards show a session of the mapping to that many looks, and then none.

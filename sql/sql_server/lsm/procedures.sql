@@ -297,8 +297,9 @@ END
 GO
 
 -- @sessions is an array of { id, login, stamp }. One that is gone, whose number serves another login by now, or that was given
--- to a user of another mapping since it was listed, is passed over. Answers with the numbers of the sessions killed, and with
--- the number of the last error, 0 for none.
+-- to a user of another mapping since it was listed, is passed over. Answers with the numbers of the sessions killed, separated by
+-- blanks, and with the number of the last error, 0 for none. (No table variable: with one, Babelfish loses its way to the tables
+-- that later statements of the session need for foreign keys.)
 IF OBJECT_ID(N'__ShardManagement.shardlet1_KillSessions', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_KillSessions AS RETURN 0');
 GO
@@ -307,8 +308,8 @@ ALTER PROCEDURE __ShardManagement.shardlet1_KillSessions
 AS
 BEGIN
     SET NOCOUNT ON;
-    DECLARE @id int, @next int, @error int, @kill nvarchar(30);
-    DECLARE @killed TABLE (Id int NOT NULL);
+    DECLARE @id int, @next int, @error int, @kill nvarchar(30), @killed nvarchar(max);
+    SET @killed = N'';
     SET @id = 0;
     SET @error = 0;
     WHILE 1 = 1
@@ -327,7 +328,7 @@ BEGIN
             SET @kill = N'KILL ' + CONVERT(nvarchar(11), @id);
             BEGIN TRY
                 EXEC (@kill);
-                INSERT INTO @killed (Id) VALUES (@id);
+                SET @killed = @killed + CONVERT(nvarchar(11), @id) + N' ';
             END TRY
             BEGIN CATCH
                 -- 6106: the session has ended by itself.
@@ -335,8 +336,7 @@ BEGIN
             END CATCH
         END
     END
-    SELECT Id AS SessionId FROM @killed;
-    SELECT @error AS ErrorNumber;
+    SELECT @killed AS SessionIds, @error AS ErrorNumber;
     RETURN 1;
 END
 GO
