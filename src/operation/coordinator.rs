@@ -180,8 +180,7 @@ impl<'s, B: Stores> Coordinator<'s, B> {
     }
 
     async fn undo(&self, entry: &LogEntry) -> Result<Undone> {
-        // Each of its steps can be repeated, so what is in doubt is done again.
-        let mut tries = Tries { repeats_doubtful: true, ..Tries::new(self.retry, entry.id) };
+        let mut tries = Tries::new(self.retry, entry.id);
         loop {
             match Box::pin(self.attempt_undo(entry)).await {
                 Ok(undone) => return Ok(undone),
@@ -269,19 +268,17 @@ struct Tries<'r> {
     id: OperationId,
     failed: u32,
     begun: Instant,
-    repeats_doubtful: bool,
 }
 
 impl<'r> Tries<'r> {
     fn new(retry: &'r RetryPolicy, id: OperationId) -> Self {
-        Self { retry, id, failed: 0, begun: Instant::now(), repeats_doubtful: false }
+        Self { retry, id, failed: 0, begun: Instant::now() }
     }
 
     /// Waits for the next try, or gives the error back if there is none.
     async fn after(&mut self, error: Error) -> Result<()> {
         self.failed += 1;
-        let doubtful = error.kind() == ErrorKind::OutcomeUnknown && self.repeats_doubtful;
-        if error.kind() != ErrorKind::Transient && !doubtful {
+        if error.kind() != ErrorKind::Transient {
             return Err(error);
         }
         if self.failed >= self.retry.attempts {
