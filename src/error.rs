@@ -455,6 +455,7 @@ impl StdError for Error {
 pub enum Refusal {
     MissingParameters = 50,
     StoreVersionMismatch = 51,
+    PendingOperation = 52,
     ShardMapExists = 101,
     ShardMapDoesNotExist = 102,
     ShardMapHasShards = 103,
@@ -476,9 +477,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::MissingParameters,
         Self::StoreVersionMismatch,
+        Self::PendingOperation,
         Self::ShardMapExists,
         Self::ShardMapDoesNotExist,
         Self::ShardMapHasShards,
@@ -519,6 +521,11 @@ impl Refusal {
                 Kind::VersionMismatch,
                 Code::GlobalStoreVersionMismatch,
                 "the store is of a version that this library cannot use",
+            ),
+            Self::PendingOperation => (
+                Kind::PendingOperation,
+                Code::OperationPending,
+                "an unfinished operation of another client is in the way",
             ),
             Self::ShardMapExists => {
                 (Kind::AlreadyExists, Code::ShardMapAlreadyExists, "a shard map of this name exists already")

@@ -78,6 +78,7 @@ pub mod model;
 pub mod operation;
 mod options;
 mod range_map;
+mod recovery;
 mod routing;
 mod shard_map;
 mod telemetry;
@@ -104,6 +105,7 @@ pub use model::{
 pub use operation::{Plan, PlanAction, PlanStep, RetryPolicy, Stores};
 pub use options::{LoadPolicy, Options};
 pub use range_map::RangeShardMap;
+pub use recovery::{DifferenceKind, MappingDifference, RecoveryManager, Resolution, ShardDifference, ShardDifferences};
 pub use routing::{CacheOptions, CacheStatistics};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;

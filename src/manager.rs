@@ -17,6 +17,7 @@ use crate::model::{
 use crate::operation::{Coordinator, Stores};
 use crate::options::{LoadPolicy, Options};
 use crate::range_map::RangeShardMap;
+use crate::recovery::RecoveryManager;
 use crate::routing::Router;
 use crate::shard_map::ShardMap;
 
@@ -276,6 +277,12 @@ impl<B: Stores> ShardMapManager<B> {
         failed.map_or(Ok(undone), |error| Err(about(error)))
     }
 
+    /// What mends differences between the global store and the shards' own.
+    #[must_use]
+    pub fn recovery(&self) -> RecoveryManager<B> {
+        RecoveryManager::new(self.clone())
+    }
+
     /// The backend that the manager works on.
     #[must_use]
     pub fn backend(&self) -> &B {
@@ -381,6 +388,25 @@ fn factory(error: Error, operation: &'static str) -> Error {
 
 fn in_category(error: Error, operation: &'static str, category: ErrorCategory) -> Error {
     error.with_operation(operation).or_category(category)
+}
+
+impl<B: Backend> ShardMapManager<B> {
+    /// Drops all that is cached of a map.
+    pub(crate) fn forget_mappings(&self, info: &ShardMapInfo) {
+        let router = self.shared.routers.lock().unwrap_or_else(PoisonError::into_inner).get(&info.id()).cloned();
+        let Some(router) = router else { return };
+        match WordSize::of(info.key_type()) {
+            WordSize::Eight => clear::<u64>(router),
+            WordSize::Sixteen => clear::<u128>(router),
+            WordSize::Binary => clear::<BinaryWord>(router),
+        }
+    }
+}
+
+fn clear<W: Word>(router: Arc<dyn Any + Send + Sync>) {
+    if let Ok(router) = router.downcast::<Router<W>>() {
+        router.cache().clear();
+    }
 }
 
 impl<B: Backend> Clone for ShardMapManager<B> {

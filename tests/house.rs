@@ -26,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// The facade, which may use all.
-const FACADE: [&str; 6] = ["lib", "list_map", "manager", "options", "range_map", "shard_map"];
+const FACADE: [&str; 7] = ["lib", "list_map", "manager", "options", "range_map", "recovery", "shard_map"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

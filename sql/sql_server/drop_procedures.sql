@@ -55,6 +55,12 @@ GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_EndMappings', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_EndMappings;
 GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_EndMending', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_EndMending;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_DetachShard', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_DetachShard;
+GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListLocalShards', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListLocalShards;
 GO
@@ -72,6 +78,9 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_UpdateLocalShard', N'P') IS NOT NULL
 GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ChangeLocalMappings', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ChangeLocalMappings;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_ReplaceLocalShard', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_ReplaceLocalShard;
 GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ValidateMapping', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ValidateMapping;

@@ -43,6 +43,8 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_BeginMappings TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMappings TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMending TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_DetachShard TO shardlet_management;
 END
 GO
 -- A local store. Connections are opened, and validated, with the credentials of the application, whoever opens them.
@@ -55,6 +57,7 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_RemoveLocalShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_UpdateLocalShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ChangeLocalMappings TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ReplaceLocalShard TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ValidateMapping TO shardlet_connection;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ValidateShard TO shardlet_connection;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListSessions TO shardlet_management;

@@ -18,8 +18,8 @@ use std::fmt::Debug;
 use std::future::Future;
 
 pub use request::{
-    Begin, CreateMode, Direction, GlobalOperation, LockChange, LockOutcome, LogEntry, MappingStep, OperationCode,
-    OperationSteps, RecordFilter, ShardStep,
+    Begin, CreateMode, Detaching, Direction, GlobalOperation, LockChange, LockOutcome, LogEntry, MappingStep,
+    OperationCode, OperationSteps, RecordFilter, ShardMending, ShardStep,
 };
 
 #[cfg(feature = "sql-server")]
@@ -31,7 +31,8 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::key::EncodedKey;
 use crate::model::{
-    MappingId, MappingRecord, OperationId, Shard, ShardLocation, ShardMapId, ShardMapInfo, ShardMapName, StoreVersion,
+    MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapName,
+    StoreVersion,
 };
 
 /// The global store of a backend.
@@ -105,6 +106,10 @@ pub trait GlobalStore: Backend {
     /// `MappingLockOwnerIdDoesNotMatch`; an unfinished operation on the mapping is an outcome, not an error.
     fn change_lock(&self, map: ShardMapId, change: &LockChange) -> impl Future<Output = Result<LockOutcome>> + Send;
 
+    /// Takes a shard out of a map without asking the shard: its row and its mappings, locked or not. Refused with
+    /// `ShardMapDoesNotExist` and `ShardDoesNotExist`; an unfinished operation on the shard is an outcome, not an error.
+    fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> impl Future<Output = Result<Detaching>> + Send;
+
     /// The unfinished operations, in no order.
     fn pending_operations(&self) -> impl Future<Output = Result<Vec<LogEntry>>> + Send;
 
@@ -130,7 +135,9 @@ pub trait GlobalSession: Debug + Send {
     fn begin(&mut self, operation: &GlobalOperation, data: &str) -> impl Future<Output = Result<Begin>> + Send;
 
     /// Ends an operation: its changes become readable, or are taken back; the stamps and the log row are gone. Repeating it
-    /// is harmless. Refused with `ShardMapDoesNotExist`.
+    /// is harmless. Refused with `ShardMapDoesNotExist`; a [mending](ShardStep::Mend) also with `ShardLocationExists`, and with
+    /// `MappingPointAlreadyMapped` or `MappingRangeAlreadyMapped` where a mapping that is added collides with another, or
+    /// kind [`PendingOperation`](crate::ErrorKind::PendingOperation) where that one is of an unfinished operation.
     fn end(&mut self, operation: &GlobalOperation, direction: Direction) -> impl Future<Output = Result<()>> + Send;
 
     /// The log row of an operation, after noting from where an undo starts; `None` if it is not pending any more.

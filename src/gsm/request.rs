@@ -138,6 +138,22 @@ pub enum ShardStep {
     Update(Shard, Shard),
     /// Puts the shard into its map.
     Add(Shard),
+    /// Writes the shard's row anew, its place included, and puts its mappings right. In the log it is an [`Update`](Self::Update),
+    /// so that every client can undo it.
+    Mend(Box<ShardMending>),
+}
+
+/// How the rows of a shard in the global store are put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardMending {
+    /// The shard as it was, at the place where its own store is now. Its version has to be the store's.
+    pub before: Shard,
+    /// The shard as it becomes.
+    pub after: Shard,
+    /// Mappings that leave the shard.
+    pub removed: Vec<MappingId>,
+    /// Mappings that it gets, each owned by its `lock_owner`.
+    pub added: Vec<MappingRecord>,
 }
 
 impl ShardStep {
@@ -146,6 +162,7 @@ impl ShardStep {
     pub fn shard(&self) -> &Shard {
         match self {
             Self::Remove(shard) | Self::Update(shard, _) | Self::Add(shard) => shard,
+            Self::Mend(mending) => &mending.before,
         }
     }
 }
@@ -186,6 +203,16 @@ pub enum Direction {
     Do,
     /// Back to the old state.
     Undo,
+}
+
+/// How taking a shard out of the global store went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Detaching {
+    /// The shard is gone, and that many mappings with it.
+    Detached(usize),
+    /// An unfinished operation holds the shard. Nothing was changed; undo that operation and try again.
+    Pending(Box<LogEntry>),
 }
 
 /// How a begin step went.

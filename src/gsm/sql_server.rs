@@ -11,7 +11,7 @@ use tiberius::Row;
 
 pub use self::operation::SqlServerGlobalSession;
 use self::operation::{entry, pending_entry};
-use super::{CreateMode, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
+use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
 use crate::backend::sql_server::{Call, Creation, Database, Doing, Reply, SqlServer, StoreKind};
 use crate::backend::stored::{guid, location, mapping_end, mapping_status, opaque_key, shard, shard_map, small_number};
 use crate::error::{Error, Result};
@@ -207,6 +207,17 @@ impl GlobalStore for SqlServer {
         let reply = reply.accepted().map_err(Error::at_global)?;
         let changed = reply.rows(0).first().map_or(Ok(0), |row| small_number(row, 0)).map_err(Error::at_global)?;
         Ok(LockOutcome::Changed(usize::try_from(changed).unwrap_or_default()))
+    }
+
+    async fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> Result<Detaching> {
+        let call = || Call::global("DetachShard").with("@map", *map.as_uuid()).with("@shard", *shard.as_uuid());
+        let reply = self.write_global(call).await?;
+        if let Some(entry) = pending_entry(&reply)? {
+            return Ok(Detaching::Pending(Box::new(entry)));
+        }
+        let reply = reply.accepted().map_err(Error::at_global)?;
+        let mappings = reply.rows(0).first().map_or(Ok(0), |row| small_number(row, 0)).map_err(Error::at_global)?;
+        Ok(Detaching::Detached(usize::try_from(mappings).unwrap_or_default()))
     }
 
     async fn pending_operations(&self) -> Result<Vec<LogEntry>> {

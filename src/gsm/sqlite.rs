@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 
 use self::operation::{entry, entry_of_row};
-use super::{CreateMode, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
+use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
 use crate::backend::sqlite::{Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, store_fault};
 use crate::backend::stored::{
     guid, kind, location, mapping_end, mapping_status, opaque_key, optional_guid, shard, shard_map,
@@ -346,6 +346,14 @@ impl GlobalStore for Sqlite {
         self.write_global(move |transaction| {
             let _ = map_kind(transaction, map)?;
             change_lock(transaction, map, change)
+        })
+        .await
+    }
+
+    async fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> Result<Detaching> {
+        self.write_global(move |transaction| {
+            let _ = map_kind(transaction, map)?;
+            operation::detach(transaction, map, shard)
         })
         .await
     }

@@ -10,12 +10,14 @@
 mod encoded;
 mod encoding;
 mod key_range;
+mod key_text;
 mod key_type;
 mod shard_key;
 mod word;
 
 pub use encoded::EncodedKey;
 pub use key_range::{EncodedRange, KeyRange};
+pub(crate) use key_text::KeyText;
 pub use key_type::KeyType;
 pub use shard_key::ShardKey;
 pub(crate) use word::{BinaryWord, Word, WordSize};

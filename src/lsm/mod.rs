@@ -82,8 +82,13 @@ pub trait LocalSession: Debug + Send {
     /// `ShardDoesNotExist` where the store does not know the shard; undoing succeeds there.
     fn change_mappings(&mut self, change: &LocalMappingChange) -> impl Future<Output = Result<()>> + Send;
 
-    /// Ends the sessions of a mapping that has gone offline, as its policy says; called after the change that took it
-    /// offline is committed. Bounded by the policy's deadline.
+    /// Makes what the store holds of a map exactly this: the shard's row, its mappings, and the neighbours it already holds.
+    /// Installs the store, or what is missing of it. Repeating it succeeds and changes nothing. Refused with
+    /// `ShardVersionMismatch` where a version is expected and the shard's row has another one, or is not there.
+    fn replace(&mut self, content: &LocalContent) -> impl Future<Output = Result<()>> + Send;
+
+    /// Ends the sessions of mappings that the shard does not serve any more, as the policy says; called after the change that
+    /// took them away is committed. Bounded by the policy's deadline.
     fn end_sessions(&mut self, ending: &SessionEnding) -> impl Future<Output = Result<SessionsEnded>> + Send;
 }
 
@@ -100,6 +105,9 @@ pub struct LocalShardChange {
     pub action: ShardAction,
     /// True while undoing: rows that are there already are left alone, and a missing store is not installed.
     pub undoing: bool,
+    /// While undoing: the versions of the shard before the operation and after it, if they are known. A row that has any other
+    /// has a history that this operation is not part of, and is left as it is.
+    pub known: Option<[ShardVersion; 2]>,
 }
 
 /// What happens to a shard's rows in its local store.
@@ -127,6 +135,8 @@ pub struct LocalMappingChange {
     pub steps: Vec<LocalStep>,
     /// True while undoing: mappings that are there already are left alone.
     pub undoing: bool,
+    /// As [`LocalShardChange::known`].
+    pub known: Option<[ShardVersion; 2]>,
     /// What becomes of sessions, where the change takes a mapping offline. Backends that can end sessions in the same
     /// transaction do it here; the rest is done by [`LocalSession::end_sessions`].
     pub ending: Option<SessionEnding>,
@@ -142,6 +152,26 @@ pub enum LocalStep {
     Add(MappingRecord),
 }
 
+/// Everything that a local store is to hold of a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalContent {
+    /// The operation.
+    pub operation: OperationId,
+    /// The map.
+    pub map: ShardMapInfo,
+    /// The shard, as it becomes.
+    pub shard: Shard,
+    /// Its mappings.
+    pub mappings: Vec<MappingRecord>,
+    /// Other shards of the map in the same database (another port, say), whose rows stay.
+    pub neighbours: Vec<ShardId>,
+    /// The version that the shard's row has to have, if it matters what is replaced.
+    pub expected: Option<ShardVersion>,
+    /// Whose sessions end with it. Backends that can do it in the same transaction do it here; the rest is done by
+    /// [`LocalSession::end_sessions`].
+    pub ending: Option<SessionEnding>,
+}
+
 /// Whose sessions end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEnding {
@@ -149,12 +179,18 @@ pub struct SessionEnding {
     pub map: ShardMapId,
     /// The kind of the map.
     pub kind: ShardMapKind,
-    /// The mapping that went offline, by the id under which sessions know it.
-    pub mapping: MappingId,
-    /// Its keys; for a point mapping the low bound is the key.
-    pub keys: EncodedRange,
+    /// The mappings that the shard does not serve any more, by the ids under which sessions know them, and their keys; for a
+    /// point mapping the low bound is the key.
+    pub mappings: Vec<(MappingId, EncodedRange)>,
     /// What becomes of the sessions.
     pub policy: SessionPolicy,
+}
+
+impl SessionEnding {
+    /// The keys whose sessions end.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &EncodedRange> {
+        self.mappings.iter().map(|(_, keys)| keys)
+    }
 }
 
 /// Whether the shard is asked if a route is still the truth.

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    LocalMappingChange, LocalSession, LocalShardChange, LocalStep, LocalStore, Route, RouteTarget, SessionEnding,
-    ShardAction, Validation,
+    LocalContent, LocalMappingChange, LocalSession, LocalShardChange, LocalStep, LocalStore, Route, RouteTarget,
+    SessionEnding, ShardAction, Validation,
 };
 use crate::backend::sql_server::{
     Call, Database, Doing, LockedSession, Reply, SqlCredentials, SqlServer, SqlServerConnection, Stamp, StoreKind,
@@ -144,7 +144,9 @@ impl SqlServerLocalSession {
                     id: (small_number(row, 0)?, document(row, 1)?),
                     stamp: stamp.to_vec(),
                     concern: match small_number(row, 3)? {
-                        0 if is_stamped(stamp, ending.map, ending.kind, &ending.keys) => Concern::Ends,
+                        0 if ending.keys().any(|keys| is_stamped(stamp, ending.map, ending.kind, keys)) => {
+                            Concern::Ends
+                        }
                         0 => Concern::None,
                         1 if ends_reference => Concern::Ends,
                         _ => Concern::Unclear,
@@ -202,7 +204,7 @@ enum Concern {
 
 impl LocalSession for SqlServerLocalSession {
     async fn change_shard(&mut self, change: &LocalShardChange) -> Result<()> {
-        let (shard, location) = (&change.shard, change.shard.location());
+        let shard = &change.shard;
         if change.undoing {
             if !self.session.has_store().await? {
                 return Ok(());
@@ -210,16 +212,12 @@ impl LocalSession for SqlServerLocalSession {
         } else if change.action == ShardAction::Add && !self.session.has_store().await? {
             self.session.install().await?;
         }
-        let placed = |call: Call<'static>| {
-            call.with("@shard", *shard.id().as_uuid())
-                .with("@version", *shard.version().as_uuid())
-                .with("@protocol", location.protocol() as i32)
-                .with("@server", location.server().to_owned())
-                .with("@port", i32::from(location.port().unwrap_or_default()))
-                .with("@database", location.database().to_owned())
-                .with("@status", shard.status() as i32)
-        };
+        let placed = |call: Call<'static>| placed(call, shard);
         let map = *change.map.id().as_uuid();
+        let known = change.known.map(|known| known.map(|version| *version.as_uuid()));
+        let guarded = |call: Call<'static>| {
+            call.with("@before", known.map(|[before, _]| before)).with("@after", known.map(|[_, after]| after))
+        };
         let operation = *change.operation.as_uuid();
         let call = || match change.action {
             ShardAction::Add => placed(
@@ -232,10 +230,10 @@ impl LocalSession for SqlServerLocalSession {
                     .with("@keyType", change.map.key_type() as i32),
             ),
             ShardAction::Remove => {
-                Call::local("RemoveLocalShard").with("@map", map).with("@shard", *shard.id().as_uuid())
+                guarded(Call::local("RemoveLocalShard").with("@map", map).with("@shard", *shard.id().as_uuid()))
             }
             ShardAction::Update => {
-                placed(Call::local("UpdateLocalShard").with("@operation", operation).with("@map", map))
+                guarded(placed(Call::local("UpdateLocalShard").with("@operation", operation).with("@map", map)))
             }
         };
         let reply = self.session.request(Doing::Writing, call).await?;
@@ -261,6 +259,8 @@ impl LocalSession for SqlServerLocalSession {
                 .with("@map", *change.map.as_uuid())
                 .with("@shard", *change.shard.id().as_uuid())
                 .with("@version", *change.shard.version().as_uuid())
+                .with("@before", change.known.map(|[before, _]| *before.as_uuid()))
+                .with("@after", change.known.map(|[_, after]| *after.as_uuid()))
                 .with("@steps", steps.as_str())
         };
         self.write(call).await.map_err(|error| {
@@ -269,6 +269,32 @@ impl LocalSession for SqlServerLocalSession {
             }
             error.with_message("the local store does not know the shard: it is not that of the global store any more")
         })
+    }
+
+    async fn replace(&mut self, content: &LocalContent) -> Result<()> {
+        self.session.install().await?;
+        let text = |mapping: &MappingRecord| {
+            json!({
+                "id": mapping.id.to_string(), "status": mapping.status as i32,
+                "min": mapping.low.to_string(), "max": mapping.high.as_ref().map(ToString::to_string),
+            })
+        };
+        let mappings = Value::Array(content.mappings.iter().map(text).collect()).to_string();
+        let neighbours = content.neighbours.iter().map(|shard| Value::String(shard.to_string())).collect();
+        let neighbours = Value::Array(neighbours).to_string();
+        let call = || {
+            let call = Call::local("ReplaceLocalShard")
+                .with("@operation", *content.operation.as_uuid())
+                .with("@map", *content.map.id().as_uuid())
+                .with("@name", content.map.name())
+                .with("@kind", content.map.kind() as i32)
+                .with("@keyType", content.map.key_type() as i32)
+                .with("@expected", content.expected.map(|version| *version.as_uuid()))
+                .with("@neighbours", neighbours.as_str())
+                .with("@mappings", mappings.as_str());
+            placed(call, &content.shard)
+        };
+        self.write(call).await
     }
 
     async fn end_sessions(&mut self, ending: &SessionEnding) -> Result<SessionsEnded> {
@@ -312,6 +338,18 @@ impl LocalSession for SqlServerLocalSession {
             pause = (pause * 2).min(PAUSES.1);
         }
     }
+}
+
+/// Adds what a shard's row holds to a call.
+fn placed<'c>(call: Call<'c>, shard: &Shard) -> Call<'c> {
+    let location = shard.location();
+    call.with("@shard", *shard.id().as_uuid())
+        .with("@version", *shard.version().as_uuid())
+        .with("@protocol", location.protocol() as i32)
+        .with("@server", location.server().to_owned())
+        .with("@port", i32::from(location.port().unwrap_or_default()))
+        .with("@database", location.database().to_owned())
+        .with("@status", shard.status() as i32)
 }
 
 /// The steps as the procedure takes them.

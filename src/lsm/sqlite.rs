@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::{
-    LocalMappingChange, LocalSession, LocalShardChange, LocalStep, LocalStore, Route, RouteTarget, SessionEnding,
-    ShardAction, Validation,
+    LocalContent, LocalMappingChange, LocalSession, LocalShardChange, LocalStep, LocalStore, Route, RouteTarget,
+    SessionEnding, ShardAction, Validation,
 };
 use crate::backend::sqlite::{
     Database, NoCredentials, OperationLock, SessionKey, Sqlite, SqliteConnection, StatementFault, StoreKind,
@@ -165,6 +166,15 @@ pub struct SqliteLocalSession {
 }
 
 impl SqliteLocalSession {
+    /// A session that writes would hold up a change, so they end before it. Those that open in between find the ending that is
+    /// written with the change.
+    fn end_before(&mut self, ending: Option<&SessionEnding>) {
+        let Some(ending) = ending.filter(|ending| ending.policy == SessionPolicy::EndNow) else { return };
+        for keys in ending.keys() {
+            self.ended += self.backend.sessions().end(self.database.name(), ending.map, keys);
+        }
+    }
+
     /// A request that keeps the lock even if it is abandoned.
     async fn locked<T: Send + 'static>(
         &self,
@@ -198,15 +208,21 @@ impl LocalSession for SqliteLocalSession {
     }
 
     async fn change_mappings(&mut self, change: &LocalMappingChange) -> Result<()> {
-        if let Some(ending) = &change.ending
-            && ending.policy == SessionPolicy::EndNow
-        {
-            // A session that writes would hold up the change, so they end before it. Those that open in between find
-            // the ending that is written with the change.
-            self.ended += self.backend.sessions().end(self.database.name(), ending.map, &ending.keys);
-        }
+        self.end_before(change.ending.as_ref());
         let change = change.clone();
         self.locked(move |connection| STORE.write(connection, |transaction| change_mappings(transaction, &change)))
+            .await
+    }
+
+    async fn replace(&mut self, content: &LocalContent) -> Result<()> {
+        self.end_before(content.ending.as_ref());
+        let (lock, content) = (self.lock.clone(), content.clone());
+        self.database
+            .run(move |connection| {
+                let _held = lock;
+                install_rest(connection)?;
+                STORE.write(connection, |transaction| replace(transaction, &content))
+            })
             .await
     }
 
@@ -216,15 +232,18 @@ impl LocalSession for SqliteLocalSession {
             SessionPolicy::Leave => return Ok(SessionsEnded::default()),
             SessionPolicy::EndNow => {}
             SessionPolicy::Drain(patience) => {
-                sessions.drained(self.database.name(), ending.map, &ending.keys, patience).await;
+                let deadline = Instant::now() + patience;
+                for keys in ending.keys() {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    sessions.drained(self.database.name(), ending.map, keys, left).await;
+                }
                 let ending = ending.clone();
-                let record = move |transaction: &Transaction<'_>| {
-                    Ok(record_ending(transaction, ending.map, ending.kind, &ending.keys)?)
-                };
+                let record = move |transaction: &Transaction<'_>| record_endings(transaction, &ending);
                 self.locked(move |connection| STORE.write(connection, record)).await?;
             }
         }
-        Ok(SessionsEnded::new(self.ended + sessions.end(self.database.name(), ending.map, &ending.keys)))
+        let end = |keys| sessions.end(self.database.name(), ending.map, keys);
+        Ok(SessionsEnded::new(self.ended + ending.keys().map(end).sum::<usize>()))
     }
 }
 
@@ -237,11 +256,153 @@ fn install(connection: &mut Connection) -> Result<()> {
     transaction.commit().map_err(commit_fault)
 }
 
+/// Installs the store, or what is missing of one that was only half installed.
+fn install_rest(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
+    STORE.install(&transaction)?;
+    transaction.commit().map_err(commit_fault)
+}
+
+/// True if the shard's row has a version that is none of those which an undo knows.
+fn has_moved_on(
+    transaction: &Transaction<'_>,
+    (map, shard): (ShardMapId, ShardId),
+    known: Option<[ShardVersion; 2]>,
+) -> Answer<bool> {
+    let Some(known) = known else { return Ok(false) };
+    let version = shard_version(transaction, map, shard)?;
+    Ok(version.is_some_and(|(version, _)| !known.contains(&version)))
+}
+
+/// Version and last operation of a shard's row.
+fn shard_version(
+    transaction: &Transaction<'_>,
+    map: ShardMapId,
+    shard: ShardId,
+) -> Answer<Option<(ShardVersion, OperationId)>> {
+    let mut statement = transaction.prepare_cached(
+        r#"SELECT "Version", "LastOperationId" FROM "__ShardManagement.ShardsLocal"
+           WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+    )?;
+    let mut rows = statement.query([map.to_string(), shard.to_string()])?;
+    rows.next()?.map(|row| Ok((guid(row, 0)?, guid(row, 1)?))).transpose()
+}
+
+/// Makes the rows of a map exactly what they are to be.
+fn replace(transaction: &Transaction<'_>, content: &LocalContent) -> Answer<()> {
+    let (map, shard) = (content.map.id(), &content.shard);
+    let found = shard_version(transaction, map, shard.id())?;
+    if found == Some((shard.version(), content.operation)) {
+        return Ok(());
+    }
+    if content.expected.is_some_and(|expected| found.map(|(version, _)| version) != Some(expected)) {
+        return Err(Refusal::ShardVersionMismatch.into());
+    }
+    let id = map.to_string();
+    let kept: Vec<String> = content.neighbours.iter().map(ToString::to_string).collect();
+    let mut others = Vec::new();
+    {
+        let mut statement = transaction
+            .prepare_cached(r#"SELECT "ShardId" FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1"#)?;
+        let mut rows = statement.query([&id])?;
+        while let Some(row) = rows.next()? {
+            let other: String = row.get(0)?;
+            if !kept.contains(&other) {
+                others.push(other);
+            }
+        }
+    }
+    for other in &others {
+        for sql in [
+            r#"DELETE FROM "__ShardManagement.ShardMappingsLocal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+            r#"DELETE FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        ] {
+            let _ = transaction.prepare_cached(sql)?.execute([&id, other])?;
+        }
+    }
+    let _ = transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.ShardMapsLocal" ("ShardMapId", "Name", "MapType", "KeyType", "LastOperationId")
+               VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT ("ShardMapId") DO UPDATE
+               SET "Name" = excluded."Name", "MapType" = excluded."MapType", "KeyType" = excluded."KeyType""#,
+        )?
+        .execute(params![
+            id,
+            content.map.name(),
+            content.map.kind() as i64,
+            content.map.key_type() as i64,
+            content.operation.to_string()
+        ])?;
+    let _ = insert_shard(transaction, map, shard, content.operation)?;
+    for mapping in &content.mappings {
+        insert_mapping(transaction, ADD_MAPPING, (map, shard.id()), mapping, content.operation)?;
+    }
+    if let Some(ending) = content.ending.as_ref().filter(|ending| ending.policy == SessionPolicy::EndNow) {
+        record_endings(transaction, ending)?;
+    }
+    Ok(())
+}
+
+/// Adds a shard's row unless it is there, and says how many rows that made.
+fn insert_shard(
+    transaction: &Transaction<'_>,
+    map: ShardMapId,
+    shard: &Shard,
+    operation: OperationId,
+) -> Answer<usize> {
+    let location = shard.location();
+    Ok(transaction
+        .prepare_cached(
+            r#"INSERT INTO "__ShardManagement.ShardsLocal" ("ShardId", "Version", "ShardMapId", "Protocol", "ServerName",
+                   "Port", "DatabaseName", "Status", "LastOperationId")
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING"#,
+        )?
+        .execute(params![
+            shard.id().to_string(),
+            shard.version().to_string(),
+            map.to_string(),
+            location.protocol() as i64,
+            location.server(),
+            location.port().unwrap_or(0),
+            location.database(),
+            shard.status() as i64,
+            operation.to_string()
+        ])?)
+}
+
+fn insert_mapping(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    (map, shard): (ShardMapId, ShardId),
+    mapping: &MappingRecord,
+    operation: OperationId,
+) -> Answer<()> {
+    let _ = transaction.prepare_cached(sql)?.execute(params![
+        mapping.id.to_string(),
+        shard.to_string(),
+        map.to_string(),
+        mapping.low.as_bytes(),
+        mapping.high.as_ref().map(EncodedKey::as_bytes),
+        mapping.status as i64,
+        operation.to_string()
+    ])?;
+    Ok(())
+}
+
+fn record_endings(transaction: &Transaction<'_>, ending: &SessionEnding) -> Answer<()> {
+    for keys in ending.keys() {
+        record_ending(transaction, ending.map, ending.kind, keys)?;
+    }
+    Ok(())
+}
+
 fn change_shard(connection: &mut Connection, change: &LocalShardChange) -> Result<()> {
     if change.undoing && STORE.version(connection)?.is_none() {
         return Ok(());
     }
     STORE.write(connection, |transaction| match change.action {
+        _ if change.undoing && has_moved_on(transaction, (change.map.id(), change.shard.id()), change.known)? => Ok(()),
         ShardAction::Add => add_shard(transaction, change),
         ShardAction::Remove => remove_shard(transaction, change),
         ShardAction::Update => update_shard(transaction, change),
@@ -262,24 +423,7 @@ fn add_shard(transaction: &Transaction<'_>, change: &LocalShardChange) -> Answer
             map.key_type() as i64,
             change.operation.to_string()
         ])?;
-    let location = shard.location();
-    let added = transaction
-        .prepare_cached(
-            r#"INSERT INTO "__ShardManagement.ShardsLocal" ("ShardId", "Version", "ShardMapId", "Protocol", "ServerName",
-                   "Port", "DatabaseName", "Status", "LastOperationId")
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING"#,
-        )?
-        .execute(params![
-            shard.id().to_string(),
-            shard.version().to_string(),
-            map.id().to_string(),
-            location.protocol() as i64,
-            location.server(),
-            location.port().unwrap_or(0),
-            location.database(),
-            shard.status() as i64,
-            change.operation.to_string()
-        ])?;
+    let added = insert_shard(transaction, map.id(), shard, change.operation)?;
     if added == 0 && !change.undoing {
         let ours = transaction
             .prepare_cached(r#"SELECT 1 FROM "__ShardManagement.ShardsLocal" WHERE "ShardId" = ?1"#)?
@@ -332,6 +476,9 @@ fn update_shard(transaction: &Transaction<'_>, change: &LocalShardChange) -> Ans
 }
 
 fn change_mappings(transaction: &Transaction<'_>, change: &LocalMappingChange) -> Answer<()> {
+    if change.undoing && has_moved_on(transaction, (change.map, change.shard.id()), change.known)? {
+        return Ok(());
+    }
     let (map, shard) = (change.map.to_string(), change.shard.id().to_string());
     let (version, operation) = (change.shard.version().to_string(), change.operation.to_string());
     let done = transaction
@@ -370,22 +517,14 @@ fn change_mappings(transaction: &Transaction<'_>, change: &LocalMappingChange) -
             }
             LocalStep::Add(mapping) => {
                 let sql = if change.undoing { ADD_MAPPING_IF_MISSING } else { ADD_MAPPING };
-                let _ = transaction.prepare_cached(sql)?.execute(params![
-                    mapping.id.to_string(),
-                    shard,
-                    map,
-                    mapping.low.as_bytes(),
-                    mapping.high.as_ref().map(EncodedKey::as_bytes),
-                    mapping.status as i64,
-                    operation
-                ])?;
+                insert_mapping(transaction, sql, (change.map, change.shard.id()), mapping, change.operation)?;
             }
         }
     }
     if let Some(ending) = &change.ending
         && ending.policy == SessionPolicy::EndNow
     {
-        record_ending(transaction, ending.map, ending.kind, &ending.keys)?;
+        record_endings(transaction, ending)?;
     }
     Ok(())
 }

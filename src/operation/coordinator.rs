@@ -16,7 +16,7 @@ use super::{Changed, Request, RetryPolicy, Stores};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::gsm::{Begin, Direction, GlobalSession, LogEntry};
 use crate::lsm::LocalSession;
-use crate::model::{OperationId, SessionsEnded};
+use crate::model::{OperationId, SessionsEnded, ShardLocation};
 use crate::telemetry;
 
 /// From where an undo starts, as the log row notes it. Smaller is more; the numbers are the reference library's states.
@@ -41,6 +41,26 @@ pub(crate) struct Coordinator<'s, B> {
 enum Attempt {
     Done(SessionsEnded),
     Pending(Box<LogEntry>),
+}
+
+/// A shard that an undo cannot ask at its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Absent<'l> {
+    /// It is gone, or is about to be written anew, and is not asked at all.
+    Gone(&'l ShardLocation),
+    /// It is at another place now.
+    Moved(&'l ShardLocation, &'l ShardLocation),
+}
+
+impl Absent<'_> {
+    /// What is asked instead.
+    fn redirect(self, change: LocalChange) -> Option<LocalChange> {
+        match self {
+            Self::Gone(from) => (change.location() != from).then_some(change),
+            Self::Moved(from, to) if change.location() == from => Some(change.at(to)),
+            Self::Moved(..) => Some(change),
+        }
+    }
 }
 
 /// What an undo found.
@@ -179,23 +199,40 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         }
     }
 
+    /// As [`undo_pending`](Self::undo_pending), for an operation on a shard that is not where it was.
+    pub(crate) async fn undo_around(&self, entry: &LogEntry, absent: Absent<'_>) -> Result<()> {
+        tracing::info!(id = %entry.id, code = entry.code, ?absent, "undoing an operation on a shard that is not there");
+        let undone = self.undo_with(entry, Some(absent)).await;
+        telemetry::undo(undone.is_ok());
+        undone.map(drop)
+    }
+
     async fn undo(&self, entry: &LogEntry) -> Result<Undone> {
+        self.undo_with(entry, None).await
+    }
+
+    async fn undo_with(&self, entry: &LogEntry, absent: Option<Absent<'_>>) -> Result<Undone> {
         let mut tries = Tries::new(self.retry, entry.id);
         loop {
-            match Box::pin(self.attempt_undo(entry)).await {
+            match Box::pin(self.attempt_undo(entry, absent)).await {
                 Ok(undone) => return Ok(undone),
                 Err(error) => tries.after(error).await?,
             }
         }
     }
 
-    async fn attempt_undo(&self, entry: &LogEntry) -> Result<Undone> {
+    async fn attempt_undo(&self, entry: &LogEntry, absent: Option<Absent<'_>>) -> Result<Undone> {
         let mut global = self.stores.lock_operation(entry.id).await?;
         let Some(entry) = global.find_operation(entry.id, entry.undo_start.max(undo_start::ALL)).await? else {
             return Ok(Undone::NothingPending);
         };
         let operation = LogRecord::read(&entry).map_err(Error::at_global)?;
         let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
+        let there = |change: Option<LocalChange>| match absent {
+            Some(absent) => change.and_then(|change| absent.redirect(change)),
+            None => change,
+        };
+        let (source, target) = (there(source), there(target));
         // A start that no client writes must not skip a step; undoing what never happened does no harm.
         let start = if entry.undo_start > undo_start::GLOBAL { undo_start::ALL } else { entry.undo_start };
         if start <= undo_start::TARGET {

@@ -3,9 +3,10 @@
 //! Invariant: both follow from the request in the log row and the shard versions noted beside it, so that what one client
 //! began another can undo.
 
-use crate::gsm::{GlobalOperation, MappingStep, OperationCode, OperationSteps, ShardStep};
-use crate::key::EncodedRange;
-use crate::lsm::{LocalMappingChange, LocalSession, LocalShardChange, LocalStep, SessionEnding, ShardAction};
+use crate::gsm::{GlobalOperation, MappingStep, OperationCode, OperationSteps, ShardMending, ShardStep};
+use crate::lsm::{
+    LocalContent, LocalMappingChange, LocalSession, LocalShardChange, LocalStep, SessionEnding, ShardAction,
+};
 use crate::model::{MappingRecord, MappingStatus, SessionPolicy, Shard, ShardLocation, ShardVersion};
 
 /// A request to the store of one shard.
@@ -15,6 +16,8 @@ pub(super) enum LocalChange {
     Shard(LocalShardChange),
     /// To its mappings.
     Mappings(LocalMappingChange),
+    /// To all that it holds of the map.
+    Content(LocalContent),
 }
 
 impl LocalChange {
@@ -23,7 +26,19 @@ impl LocalChange {
         match self {
             Self::Shard(change) => change.shard.location(),
             Self::Mappings(change) => change.shard.location(),
+            Self::Content(content) => content.shard.location(),
         }
+    }
+
+    /// The same at another place.
+    pub(super) fn at(mut self, place: &ShardLocation) -> Self {
+        let shard = match &mut self {
+            Self::Shard(change) => &mut change.shard,
+            Self::Mappings(change) => &mut change.shard,
+            Self::Content(content) => &mut content.shard,
+        };
+        shard.location = place.clone();
+        self
     }
 
     /// Whose sessions end with it.
@@ -31,6 +46,7 @@ impl LocalChange {
         match self {
             Self::Shard(_) => None,
             Self::Mappings(change) => change.ending.as_ref(),
+            Self::Content(content) => content.ending.as_ref(),
         }
     }
 
@@ -39,6 +55,7 @@ impl LocalChange {
         match self {
             Self::Shard(change) => session.change_shard(change).await,
             Self::Mappings(change) => session.change_mappings(change).await,
+            Self::Content(content) => session.replace(content).await,
         }
     }
 }
@@ -52,8 +69,9 @@ pub(super) fn forward(operation: &GlobalOperation, policy: SessionPolicy) -> (Lo
                 ShardStep::Add(shard) if operation.code == OperationCode::AttachShard => (shard, ShardAction::Update),
                 ShardStep::Add(shard) => (shard, ShardAction::Add),
                 ShardStep::Update(_, shard) => (shard, ShardAction::Update),
+                ShardStep::Mend(mending) => (&mending.after, ShardAction::Update),
             };
-            (shard_change(operation, shard, action, false), None)
+            (shard_change(operation, shard, action, None), None)
         }
         OperationSteps::Mappings { removes, adds, steps, .. } => {
             let ends = operation.code.takes_offline() || stays_offline(removes, adds, steps);
@@ -63,7 +81,7 @@ pub(super) fn forward(operation: &GlobalOperation, policy: SessionPolicy) -> (Lo
                 MappingStep::Update { old, new, .. } => (vec![remove(old)], vec![add(new)]),
                 MappingStep::Add { mapping, .. } => (vec![], vec![add(mapping)]),
             });
-            let change = |shard: &Shard, steps, ending| mapping_change(operation, shard.clone(), steps, false, ending);
+            let change = |shard: &Shard, steps, ending| mapping_change(operation, shard.clone(), steps, None, ending);
             if removes.id() == adds.id() {
                 (change(adds, [removing, adding].concat(), ending), None)
             } else {
@@ -81,13 +99,17 @@ pub(super) fn backward(
 ) -> (Option<LocalChange>, Option<LocalChange>) {
     match &operation.steps {
         OperationSteps::Shard(step) => {
-            let (shard, action) = match step {
+            let (shard, action, known) = match step {
                 ShardStep::Add(_) if operation.code == OperationCode::AttachShard => return (None, None),
-                ShardStep::Add(shard) => (shard, ShardAction::Remove),
-                ShardStep::Remove(shard) => (shard, ShardAction::Add),
-                ShardStep::Update(shard, _) => (shard, ShardAction::Update),
+                ShardStep::Add(shard) => (shard, ShardAction::Remove, Some([shard.version(); 2])),
+                ShardStep::Remove(shard) => (shard, ShardAction::Add, None),
+                ShardStep::Update(shard, new) => (shard, ShardAction::Update, Some([shard.version(), new.version()])),
+                ShardStep::Mend(mending) => {
+                    let ShardMending { before, after, .. } = &**mending;
+                    (before, ShardAction::Update, Some([before.version(), after.version()]))
+                }
             };
-            (Some(shard_change(operation, shard, action, true)), None)
+            (Some(shard_change(operation, shard, action, Some(Undo { known }))), None)
         }
         OperationSteps::Mappings { removes, adds, steps, .. } => {
             let (restoring, removing) = split(steps, |step| match step {
@@ -99,12 +121,15 @@ pub(super) fn backward(
             let at = |shard: &Shard, version: Option<ShardVersion>| {
                 shard.at_version(version.unwrap_or_else(ShardVersion::random))
             };
-            let change = |shard, steps| mapping_change(operation, shard, steps, true, None);
+            let change = |shard: &Shard, before: Option<ShardVersion>, steps| {
+                let known = before.map(|before| [before, shard.version()]);
+                mapping_change(operation, at(shard, before), steps, Some(Undo { known }), None)
+            };
             if removes.id() == adds.id() {
                 // What was added goes first: it may have the low bound of what is put back.
-                (Some(change(at(adds, version_adds), [removing, restoring].concat())), None)
+                (Some(change(adds, version_adds, [removing, restoring].concat())), None)
             } else {
-                (Some(change(at(removes, version_removes), restoring)), Some(change(at(adds, version_adds), removing)))
+                (Some(change(removes, version_removes, restoring)), Some(change(adds, version_adds, removing)))
             }
         }
     }
@@ -127,13 +152,19 @@ fn split(
     (left.concat(), right.concat())
 }
 
-fn shard_change(operation: &GlobalOperation, shard: &Shard, action: ShardAction, undoing: bool) -> LocalChange {
+/// An undo, with the versions of the shard before the operation and after it.
+struct Undo {
+    known: Option<[ShardVersion; 2]>,
+}
+
+fn shard_change(operation: &GlobalOperation, shard: &Shard, action: ShardAction, undo: Option<Undo>) -> LocalChange {
     LocalChange::Shard(LocalShardChange {
         operation: operation.id,
         map: operation.map.clone(),
         shard: shard.clone(),
         action,
-        undoing,
+        undoing: undo.is_some(),
+        known: undo.and_then(|undo| undo.known),
     })
 }
 
@@ -141,7 +172,7 @@ fn mapping_change(
     operation: &GlobalOperation,
     shard: Shard,
     steps: Vec<LocalStep>,
-    undoing: bool,
+    undo: Option<Undo>,
     ending: Option<SessionEnding>,
 ) -> LocalChange {
     LocalChange::Mappings(LocalMappingChange {
@@ -149,7 +180,8 @@ fn mapping_change(
         map: operation.map.id(),
         shard,
         steps,
-        undoing,
+        undoing: undo.is_some(),
+        known: undo.and_then(|undo| undo.known),
         ending,
     })
 }
@@ -167,8 +199,7 @@ fn ending(operation: &GlobalOperation, steps: &[MappingStep], policy: SessionPol
         MappingStep::Update { old, .. } => Some(SessionEnding {
             map: operation.map.id(),
             kind: operation.map.kind(),
-            mapping: old.id,
-            keys: EncodedRange { low: old.low.clone(), high: old.high.clone() },
+            mappings: vec![(old.id, old.range())],
             policy,
         }),
         MappingStep::Remove { .. } | MappingStep::Add { .. } => None,

@@ -152,13 +152,14 @@ fn write_shard(writer: &mut Xml, shard: &Shard) -> io::Result<()> {
 fn write_shard_step(writer: &mut Xml, step: &ShardStep) -> io::Result<()> {
     let kind = match step {
         ShardStep::Remove(_) => "1",
-        ShardStep::Update(..) => "2",
+        ShardStep::Update(..) | ShardStep::Mend(_) => "2",
         ShardStep::Add(_) => "3",
     };
     element_with(writer, "Step", &[("Kind", kind), ("Id", "1")], |writer| {
         write_shard(writer, step.shard())?;
         match step {
             ShardStep::Update(_, new) => element(writer, "Update", |writer| write_shard(writer, new)),
+            ShardStep::Mend(mending) => element(writer, "Update", |writer| write_shard(writer, &mending.after)),
             ShardStep::Remove(_) | ShardStep::Add(_) => Ok(()),
         }
     })

@@ -9,9 +9,11 @@
 
 pub(crate) mod add_mapping;
 pub(crate) mod add_shard;
+pub(crate) mod attach_shard;
 mod coordinator;
 mod local;
 mod log_record;
+pub(crate) mod mend_shard;
 pub(crate) mod merge_mappings;
 mod plan;
 pub(crate) mod remove_mapping;
@@ -22,7 +24,7 @@ pub(crate) mod split_mapping;
 pub(crate) mod update_mapping;
 pub(crate) mod update_shard;
 
-pub(crate) use coordinator::{Coordinator, Others};
+pub(crate) use coordinator::{Absent, Coordinator, Others};
 pub use log_record::LogRecord;
 pub use plan::{Plan, PlanAction, PlanStep};
 pub(crate) use request::{Changed, Request};

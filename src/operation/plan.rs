@@ -35,6 +35,8 @@ pub enum PlanAction {
     RemoveShard(ShardId),
     /// Writes the shard's new status and version.
     UpdateShard(ShardId),
+    /// Installs the local store, or what is missing of it, and replaces all that it holds of the shard.
+    ReplaceShard(ShardId),
     /// Removes a mapping.
     RemoveMapping(MappingId),
     /// Adds a mapping.
@@ -56,7 +58,7 @@ impl Plan {
         if let Some(ending) = source.ending() {
             steps.push(PlanStep {
                 place: Place::Shard(source.location().clone()),
-                actions: vec![PlanAction::EndSessions(ending.mapping, ending.policy)],
+                actions: ending.mappings.iter().map(|(id, _)| PlanAction::EndSessions(*id, ending.policy)).collect(),
             });
         }
         steps.push(global(PlanAction::EndOperation));
@@ -111,6 +113,10 @@ fn actions(change: &LocalChange) -> Vec<PlanAction> {
                 ShardAction::Update => PlanAction::UpdateShard(id),
             }]
         }
+        LocalChange::Content(content) => {
+            let rows = content.mappings.iter().map(|mapping| PlanAction::AddMapping(mapping.id));
+            std::iter::once(PlanAction::ReplaceShard(content.shard.id())).chain(rows).collect()
+        }
         LocalChange::Mappings(change) => change
             .steps
             .iter()
@@ -129,6 +135,7 @@ impl fmt::Display for PlanAction {
             Self::AddShard(id) => write!(f, "add shard {id}"),
             Self::RemoveShard(id) => write!(f, "remove shard {id}"),
             Self::UpdateShard(id) => write!(f, "update shard {id}"),
+            Self::ReplaceShard(id) => write!(f, "replace all rows of shard {id}"),
             Self::RemoveMapping(id) => write!(f, "remove mapping {id}"),
             Self::AddMapping(id) => write!(f, "add mapping {id}"),
             Self::EndSessions(id, SessionPolicy::EndNow) => write!(f, "end the sessions of mapping {id}"),

@@ -6,6 +6,7 @@ use super::local::{self, LocalChange};
 use super::plan::Plan;
 use crate::error::{Error, ErrorCategory};
 use crate::gsm::{GlobalOperation, MappingStep, OperationCode, OperationSteps, ShardStep};
+use crate::lsm::LocalContent;
 use crate::model::{
     MappingRecord, OperationId, SessionPolicy, SessionsEnded, Shard, ShardMapInfo, ShardMapKind, ShardVersion,
 };
@@ -16,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) operation: GlobalOperation,
     /// What becomes of sessions, where a mapping goes offline.
     pub(crate) policy: SessionPolicy,
+    /// What the shard's own store is to hold of the map, for a mending that replaces it.
+    pub(super) content: Option<LocalContent>,
 }
 
 /// What an operation changed.
@@ -62,12 +65,15 @@ impl Request {
 
     fn new(code: OperationCode, map: &ShardMapInfo, steps: OperationSteps, policy: SessionPolicy) -> Self {
         let operation = GlobalOperation { id: OperationId::random(), code, map: map.clone(), steps };
-        Self { operation, policy }
+        Self { operation, policy, content: None }
     }
 
     /// What each shard is asked to do: the source, and the target if there is a second shard.
     pub(super) fn local_changes(&self) -> (LocalChange, Option<LocalChange>) {
-        local::forward(&self.operation, self.policy)
+        match &self.content {
+            Some(content) => (LocalChange::Content(content.clone()), None),
+            None => local::forward(&self.operation, self.policy),
+        }
     }
 
     /// The steps, in order.
@@ -91,6 +97,7 @@ impl Request {
             OperationSteps::Shard(ShardStep::Add(shard) | ShardStep::Update(_, shard)) => {
                 changed.shard = Some(shard.clone());
             }
+            OperationSteps::Shard(ShardStep::Mend(mending)) => changed.shard = Some(mending.after.clone()),
             OperationSteps::Shard(ShardStep::Remove(_)) => {}
             OperationSteps::Mappings { steps, .. } => {
                 for step in steps {

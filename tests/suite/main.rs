@@ -23,6 +23,8 @@ mod model;
 mod model_on_sqlite;
 mod pending;
 mod processes;
+mod recovery;
+mod recovery_on_sqlite;
 mod requests;
 mod routing;
 mod routing_faults;

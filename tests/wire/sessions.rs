@@ -11,7 +11,7 @@ use crate::store::{killed, sessions, store};
 
 fn ending(policy: SessionPolicy) -> SessionEnding {
     let keys = EncodedRange { low: 0_i64.encode().unwrap(), high: Some(100_i64.encode().unwrap()) };
-    SessionEnding { map: MAP.into(), kind: ShardMapKind::Range, mapping: MAPPING.into(), keys, policy }
+    SessionEnding { map: MAP.into(), kind: ShardMapKind::Range, mappings: vec![(MAPPING.into(), keys)], policy }
 }
 
 async fn end(server: &Endpoint, backend: &SqlServer, policy: SessionPolicy) -> shardlet::Result<usize> {

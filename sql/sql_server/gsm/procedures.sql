@@ -715,5 +715,151 @@ BEGIN
 END
 GO
 
+-- Ends the mending of a shard: its row is written anew, mappings leave it and others come. @steps is an array of { kind, id,
+-- lock, status, min, max }: kind 1 removes, 3 adds. Where the stamp is gone this was done before. Refused with 205 where
+-- another shard of the map is at the location, with 303 or 302 where a mapping that comes collides with another, with 52
+-- where that one is of an unfinished operation. @lock as in EndShard.
+IF OBJECT_ID(N'__ShardManagement.shardlet1_EndMending', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_EndMending AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_EndMending
+    @operation uniqueidentifier, @map uniqueidentifier, @shard uniqueidentifier, @version uniqueidentifier,
+    @protocol int, @server nvarchar(128), @port int, @database nvarchar(128), @status int, @steps nvarchar(max),
+    @lock nvarchar(255)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    DECLARE @mapKind int, @refusal int;
+    DECLARE @beyond varbinary(129);
+    SET @beyond = CONVERT(varbinary(129), '0x' + REPLICATE('ff', 129), 1);
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    BEGIN TRANSACTION;
+    UPDATE __ShardManagement.ShardMapsGlobal SET KeyType = KeyType WHERE ShardMapId = @map;
+    SELECT @mapKind = ShardMapType FROM __ShardManagement.ShardMapsGlobal WHERE ShardMapId = @map;
+    IF @mapKind IS NULL SET @refusal = 102;
+    ELSE IF EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal
+        WHERE ShardMapId = @map AND Protocol = @protocol AND ServerName = @server AND Port = @port
+            AND DatabaseName = @database AND ShardId <> @shard)
+        SET @refusal = 205;
+    ELSE IF EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal
+        WHERE ShardMapId = @map AND ShardId = @shard AND OperationId = @operation)
+    BEGIN
+        DELETE m
+        FROM __ShardManagement.ShardMappingsGlobal AS m
+        JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
+        WHERE m.ShardMapId = @map AND m.ShardId = @shard AND s.Kind = 1;
+        IF @mapKind = 1
+            SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 303 ELSE 52 END
+            FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min') AS s
+            JOIN __ShardManagement.ShardMappingsGlobal AS m
+                ON m.ShardMapId = @map AND m.MinValue = CONVERT(varbinary(128), s.Low, 1)
+            WHERE s.Kind = 3
+            ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
+        ELSE
+        BEGIN
+            -- As in BeginMappings.
+            SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 302 ELSE 52 END
+            FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max') AS s
+            CROSS APPLY (
+                SELECT TOP 1 r.MaxValue, r.OperationId FROM __ShardManagement.ShardMappingsGlobal AS r
+                WHERE r.ShardMapId = @map AND r.Readable = 1
+                    AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+                ORDER BY r.MinValue DESC) AS m
+            WHERE s.Kind = 3 AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
+            ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
+            IF @refusal IS NULL AND EXISTS (
+                SELECT 1
+                FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max') AS s
+                JOIN __ShardManagement.ShardMappingsGlobal AS m
+                    ON m.ShardMapId = @map AND m.OperationId IS NOT NULL AND m.Readable = 0
+                    AND m.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+                    AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
+                WHERE s.Kind = 3)
+                SET @refusal = 52;
+        END
+        IF @refusal IS NULL
+        BEGIN
+            INSERT INTO __ShardManagement.ShardMappingsGlobal (MappingId, Readable, ShardId, ShardMapId, OperationId, MinValue,
+                MaxValue, Status, LockOwnerId)
+            SELECT s.Id, 1, @shard, @map, NULL, CONVERT(varbinary(128), s.Low, 1), CONVERT(varbinary(128), s.High, 1),
+                s.Status, s.Lock
+            FROM OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id', Lock uniqueidentifier '$.lock',
+                Status int '$.status', Low varchar(260) '$.min', High varchar(260) '$.max') AS s
+            WHERE s.Kind = 3;
+            UPDATE __ShardManagement.ShardsGlobal
+            SET Version = @version, Protocol = @protocol, ServerName = @server, Port = @port, DatabaseName = @database,
+                Status = @status, OperationId = NULL
+            WHERE ShardMapId = @map AND ShardId = @shard;
+        END
+    END
+    IF @refusal IS NOT NULL
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN @refusal;
+    END
+    DELETE FROM __ShardManagement.OperationsLogGlobal WHERE OperationId = @operation;
+    COMMIT TRANSACTION;
+    DECLARE @released int;
+    SET @released = -1;
+    BEGIN TRY
+        EXEC @released = sp_releaseapplock @Resource = @lock, @LockOwner = N'Session';
+    END TRY
+    BEGIN CATCH
+        SET @released = -1;
+    END CATCH
+    SELECT @released;
+    RETURN 1;
+END
+GO
+
+-- Takes a shard out of a map without a word to the shard: its row and its mappings. Answers with how many those were.
+IF OBJECT_ID(N'__ShardManagement.shardlet1_DetachShard', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_DetachShard AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_DetachShard
+    @map uniqueidentifier, @shard uniqueidentifier
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    DECLARE @found uniqueidentifier, @holder uniqueidentifier, @refusal int, @mappings int;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    BEGIN TRANSACTION;
+    UPDATE __ShardManagement.ShardMapsGlobal SET KeyType = KeyType WHERE ShardMapId = @map;
+    IF @@ROWCOUNT = 0 SET @refusal = 102;
+    ELSE
+    BEGIN
+        SELECT @found = ShardId, @holder = OperationId FROM __ShardManagement.ShardsGlobal
+        WHERE ShardMapId = @map AND ShardId = @shard;
+        IF @found IS NULL SET @refusal = 202;
+        ELSE IF @holder IS NOT NULL SET @refusal = 52;
+    END
+    IF @refusal IS NOT NULL
+    BEGIN
+        IF @refusal = 52
+            SELECT OperationId, OperationCode, CONVERT(nvarchar(max), Data), UndoStartState, ShardVersionRemoves,
+                ShardVersionAdds
+            FROM __ShardManagement.OperationsLogGlobal WHERE OperationId = @holder;
+        ROLLBACK TRANSACTION;
+        RETURN @refusal;
+    END
+    DELETE FROM __ShardManagement.ShardMappingsGlobal WHERE ShardMapId = @map AND ShardId = @shard;
+    SET @mappings = @@ROWCOUNT;
+    DELETE FROM __ShardManagement.ShardsGlobal WHERE ShardMapId = @map AND ShardId = @shard;
+    COMMIT TRANSACTION;
+    SELECT @mappings;
+    RETURN 1;
+END
+GO
+
 COMMIT TRANSACTION;
 GO

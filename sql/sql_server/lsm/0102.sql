@@ -22,8 +22,12 @@ BEGIN
         StoreVersionMinor int NOT NULL,
         CONSTRAINT pkShardMapManagerLocal_StoreVersionMajor PRIMARY KEY (StoreVersionMajor)
     );
-    INSERT INTO __ShardManagement.ShardMapManagerLocal (StoreVersionMajor, StoreVersionMinor) VALUES (1, 2);
 END
+GO
+-- Also where an installation of another kind has stopped between the table and its row; a table of version 1.0 is left alone.
+IF COL_LENGTH(N'__ShardManagement.ShardMapManagerLocal', N'StoreVersionMajor') IS NOT NULL
+    EXEC (N'IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerLocal)
+        INSERT INTO __ShardManagement.ShardMapManagerLocal (StoreVersionMajor, StoreVersionMinor) VALUES (1, 2)');
 GO
 IF OBJECT_ID(N'__ShardManagement.ShardMapsLocal', N'U') IS NULL
     CREATE TABLE __ShardManagement.ShardMapsLocal (

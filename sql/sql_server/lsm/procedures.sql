@@ -64,6 +64,9 @@ BEGIN
 END
 GO
 
+-- Where @before and @after are given, which an undo does, a shard's row of another version than these is left alone: it has a
+-- history that the operation is not part of.
+
 -- Rows that are there are left alone. Refused with 205 where another shard of the map is at the location, unless @undoing.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_AddLocalShard', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_AddLocalShard AS RETURN 0');
@@ -106,7 +109,7 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_RemoveLocalShard', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_RemoveLocalShard AS RETURN 0');
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_RemoveLocalShard
-    @map uniqueidentifier, @shard uniqueidentifier
+    @map uniqueidentifier, @shard uniqueidentifier, @before uniqueidentifier, @after uniqueidentifier
 AS
 BEGIN
     SET NOCOUNT ON;
@@ -118,7 +121,8 @@ BEGIN
     END
     BEGIN TRANSACTION;
     UPDATE __ShardManagement.ShardMapManagerLocal SET StoreVersionMinor = StoreVersionMinor;
-    DELETE FROM __ShardManagement.ShardsLocal WHERE ShardMapId = @map AND ShardId = @shard;
+    DELETE FROM __ShardManagement.ShardsLocal
+    WHERE ShardMapId = @map AND ShardId = @shard AND (@before IS NULL OR Version IN (@before, @after));
     DELETE FROM __ShardManagement.ShardMapsLocal WHERE ShardMapId = @map
         AND NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardsLocal WHERE ShardMapId = @map);
     COMMIT TRANSACTION;
@@ -131,7 +135,8 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_UpdateLocalShard', N'P') IS NULL
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_UpdateLocalShard
     @operation uniqueidentifier, @map uniqueidentifier, @shard uniqueidentifier, @version uniqueidentifier,
-    @protocol int, @server nvarchar(128), @port int, @database nvarchar(128), @status int
+    @protocol int, @server nvarchar(128), @port int, @database nvarchar(128), @status int, @before uniqueidentifier,
+    @after uniqueidentifier
 AS
 BEGIN
     SET NOCOUNT ON;
@@ -146,7 +151,7 @@ BEGIN
     UPDATE __ShardManagement.ShardsLocal
     SET Version = @version, Status = @status, Protocol = @protocol, ServerName = @server, Port = @port,
         DatabaseName = @database, LastOperationId = @operation
-    WHERE ShardMapId = @map AND ShardId = @shard;
+    WHERE ShardMapId = @map AND ShardId = @shard AND (@before IS NULL OR Version IN (@before, @after));
     IF @@ROWCOUNT = 0
     BEGIN
         ROLLBACK TRANSACTION;
@@ -164,7 +169,7 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_ChangeLocalMappings', N'P') IS NULL
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_ChangeLocalMappings
     @operation uniqueidentifier, @undoing bit, @map uniqueidentifier, @shard uniqueidentifier,
-    @version uniqueidentifier, @steps nvarchar(max)
+    @version uniqueidentifier, @before uniqueidentifier, @after uniqueidentifier, @steps nvarchar(max)
 AS
 BEGIN
     SET NOCOUNT ON;
@@ -176,7 +181,8 @@ BEGIN
     END
     BEGIN TRANSACTION;
     UPDATE __ShardManagement.ShardsLocal SET Version = @version, LastOperationId = @operation
-    WHERE ShardMapId = @map AND ShardId = @shard AND NOT (Version = @version AND LastOperationId = @operation);
+    WHERE ShardMapId = @map AND ShardId = @shard AND NOT (Version = @version AND LastOperationId = @operation)
+        AND (@before IS NULL OR Version IN (@before, @after));
     IF @@ROWCOUNT = 0
     BEGIN
         ROLLBACK TRANSACTION;
@@ -198,6 +204,67 @@ BEGIN
     WHERE s.Kind = 3 AND (@undoing = 0 OR NOT EXISTS (
         SELECT 1 FROM __ShardManagement.ShardMappingsLocal AS m
         WHERE m.MappingId = s.Id OR (m.ShardMapId = @map AND m.MinValue = CONVERT(varbinary(128), s.Low, 1))));
+    COMMIT TRANSACTION;
+    RETURN 1;
+END
+GO
+
+-- Makes what the store holds of a map exactly this: the shard's row, its mappings, and the rows of @neighbours, an array of
+-- ids. @mappings is an array of { id, status, min, max }. Where the operation has done it before, nothing is changed. Refused
+-- with 204 where @expected is given and the shard's row has another version or is not there.
+IF OBJECT_ID(N'__ShardManagement.shardlet1_ReplaceLocalShard', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ReplaceLocalShard AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_ReplaceLocalShard
+    @operation uniqueidentifier, @map uniqueidentifier, @name nvarchar(50), @kind int, @keyType int,
+    @shard uniqueidentifier, @version uniqueidentifier, @protocol int, @server nvarchar(128), @port int,
+    @database nvarchar(128), @status int, @expected uniqueidentifier, @neighbours nvarchar(max), @mappings nvarchar(max)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    DECLARE @found uniqueidentifier, @last uniqueidentifier;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerLocal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerLocal;
+        RETURN 51;
+    END
+    BEGIN TRANSACTION;
+    UPDATE __ShardManagement.ShardMapManagerLocal SET StoreVersionMinor = StoreVersionMinor;
+    -- Written, so that nobody changes it before the end.
+    UPDATE __ShardManagement.ShardsLocal SET Status = Status WHERE ShardMapId = @map AND ShardId = @shard;
+    SELECT @found = Version, @last = LastOperationId FROM __ShardManagement.ShardsLocal
+    WHERE ShardMapId = @map AND ShardId = @shard;
+    IF @found = @version AND @last = @operation
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN 1;
+    END
+    IF @expected IS NOT NULL AND (@found IS NULL OR @found <> @expected)
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN 204;
+    END
+    DELETE m
+    FROM __ShardManagement.ShardMappingsLocal AS m
+    LEFT JOIN OPENJSON(@neighbours) WITH (Id uniqueidentifier '$') AS n ON n.Id = m.ShardId
+    WHERE m.ShardMapId = @map AND n.Id IS NULL;
+    DELETE s
+    FROM __ShardManagement.ShardsLocal AS s
+    LEFT JOIN OPENJSON(@neighbours) WITH (Id uniqueidentifier '$') AS n ON n.Id = s.ShardId
+    WHERE s.ShardMapId = @map AND n.Id IS NULL;
+    UPDATE __ShardManagement.ShardMapsLocal SET Name = @name, MapType = @kind, KeyType = @keyType WHERE ShardMapId = @map;
+    IF @@ROWCOUNT = 0
+        INSERT INTO __ShardManagement.ShardMapsLocal (ShardMapId, Name, MapType, KeyType, LastOperationId)
+        VALUES (@map, @name, @kind, @keyType, @operation);
+    INSERT INTO __ShardManagement.ShardsLocal (ShardId, Version, ShardMapId, Protocol, ServerName, Port, DatabaseName,
+        Status, LastOperationId)
+    VALUES (@shard, @version, @map, @protocol, @server, @port, @database, @status, @operation);
+    INSERT INTO __ShardManagement.ShardMappingsLocal (MappingId, ShardId, ShardMapId, MinValue, MaxValue, Status,
+        LastOperationId)
+    SELECT s.Id, @shard, @map, CONVERT(varbinary(128), s.Low, 1), CONVERT(varbinary(128), s.High, 1), s.Status, @operation
+    FROM OPENJSON(@mappings) WITH (Id uniqueidentifier '$.id', Status int '$.status', Low varchar(260) '$.min',
+        High varchar(260) '$.max') AS s;
     COMMIT TRANSACTION;
     RETURN 1;
 END

@@ -6,7 +6,9 @@ use tiberius::Row;
 use crate::backend::sql_server::{Call, Doing, LockedSession, Reply};
 use crate::backend::stored::{document, guid, optional_guid, small_number};
 use crate::error::{Error, Result};
-use crate::gsm::{Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardStep};
+use crate::gsm::{
+    Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardMending, ShardStep,
+};
 use crate::model::{MappingRecord, OperationId, Shard};
 
 /// The result code where another operation holds a row: its log row follows.
@@ -77,6 +79,11 @@ impl GlobalSession for SqlServerGlobalSession {
         let undo = direction == Direction::Undo;
         let lock = self.0.lock().to_owned();
         let reply = match &operation.steps {
+            OperationSteps::Shard(ShardStep::Mend(mending)) if !undo => {
+                let steps = mending_text(mending);
+                let call = || end_mending(operation, mending, &steps).with("@lock", lock.as_str());
+                self.0.request(Doing::Writing, call).await?
+            }
             OperationSteps::Shard(step) => {
                 let call = || end_shard(operation, undo, step).with("@lock", lock.as_str());
                 self.0.request(Doing::Writing, call).await?
@@ -116,7 +123,7 @@ impl GlobalSession for SqlServerGlobalSession {
 fn kind_of(step: &ShardStep) -> i32 {
     match step {
         ShardStep::Remove(_) => 1,
-        ShardStep::Update(..) => 2,
+        ShardStep::Update(..) | ShardStep::Mend(_) => 2,
         ShardStep::Add(_) => 3,
     }
 }
@@ -142,6 +149,7 @@ fn begin_shard<'c>(operation: &GlobalOperation, data: &'c str, step: &'c ShardSt
 fn end_shard<'c>(operation: &GlobalOperation, undo: bool, step: &ShardStep) -> Call<'c> {
     let new: &Shard = match step {
         ShardStep::Remove(shard) | ShardStep::Add(shard) | ShardStep::Update(_, shard) => shard,
+        ShardStep::Mend(mending) => &mending.after,
     };
     Call::global("EndShard")
         .with("@operation", *operation.id.as_uuid())
@@ -151,6 +159,34 @@ fn end_shard<'c>(operation: &GlobalOperation, undo: bool, step: &ShardStep) -> C
         .with("@shard", *new.id().as_uuid())
         .with("@version", *new.version().as_uuid())
         .with("@status", new.status() as i32)
+}
+
+fn end_mending<'c>(operation: &GlobalOperation, mending: &'c ShardMending, steps: &'c str) -> Call<'c> {
+    let (shard, location) = (&mending.after, mending.after.location());
+    Call::global("EndMending")
+        .with("@operation", *operation.id.as_uuid())
+        .with("@map", *operation.map.id().as_uuid())
+        .with("@shard", *shard.id().as_uuid())
+        .with("@version", *shard.version().as_uuid())
+        .with("@protocol", location.protocol() as i32)
+        .with("@server", location.server())
+        .with("@port", i32::from(location.port().unwrap_or_default()))
+        .with("@database", location.database())
+        .with("@status", shard.status() as i32)
+        .with("@steps", steps)
+}
+
+/// What leaves and what comes, as the procedure takes it.
+fn mending_text(mending: &ShardMending) -> String {
+    let removed = mending.removed.iter().map(|id| json!({ "kind": 1, "id": id.to_string() }));
+    let added = mending.added.iter().map(|mapping| {
+        json!({
+            "kind": 3, "id": mapping.id.to_string(), "lock": mapping.lock_owner.to_string(),
+            "status": mapping.status as i32, "min": mapping.low.to_string(),
+            "max": mapping.high.as_ref().map(ToString::to_string),
+        })
+    });
+    Value::Array(removed.chain(added).collect()).to_string()
 }
 
 /// The steps as the procedures take them.

@@ -6,10 +6,13 @@ use super::{Answer, STORE, SqliteGlobalSession, map_kind};
 use crate::backend::sqlite::StatementFault;
 use crate::backend::stored::{document, guid, mapping_status, optional_guid, small_number};
 use crate::error::{Error, Refusal, Result};
-use crate::gsm::{Begin, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardStep};
+use crate::gsm::{
+    Begin, Detaching, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardMending,
+    ShardStep,
+};
 use crate::key::EncodedKey;
 use crate::model::{
-    LockToken, MappingRecord, MappingStatus, OperationId, Shard, ShardMapId, ShardMapKind, ShardVersion,
+    LockToken, MappingRecord, MappingStatus, OperationId, Shard, ShardId, ShardMapId, ShardMapKind, ShardVersion,
 };
 
 pub(super) const LOG: &str = r#"SELECT "OperationId", "OperationCode", "Data", "UndoStartState", "ShardVersionRemoves",
@@ -446,9 +449,10 @@ fn end_shard(
         (ShardStep::Remove(_), Direction::Do) | (ShardStep::Add(_), Direction::Undo) => {
             finish(transaction, DELETE_SHARD, map, shard, id)
         }
-        (ShardStep::Remove(_) | ShardStep::Update(..), Direction::Undo) => {
+        (ShardStep::Remove(_) | ShardStep::Update(..) | ShardStep::Mend(_), Direction::Undo) => {
             finish(transaction, FREE_SHARD, map, shard, id)
         }
+        (ShardStep::Mend(mending), Direction::Do) => end_mending(transaction, operation, mending),
         (ShardStep::Add(_), Direction::Do) => finish(transaction, SHOW_SHARD, map, shard, id),
         (ShardStep::Update(_, new), Direction::Do) => {
             let _ = transaction
@@ -503,4 +507,85 @@ fn end_mapping(
             Ok(())
         }
     }
+}
+
+/// Puts the rows of a shard right. Where its stamp is gone this was done before.
+fn end_mending(transaction: &Transaction<'_>, operation: &GlobalOperation, mending: &ShardMending) -> Answer<()> {
+    let (map, shard, id) = (operation.map.id().to_string(), &mending.after, operation.id.to_string());
+    let location = shard.location();
+    let stamped = transaction
+        .prepare_cached(
+            r#"SELECT 1 FROM "__ShardManagement.ShardsGlobal"
+               WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "OperationId" = ?3"#,
+        )?
+        .exists([&map, &shard.id().to_string(), &id])?;
+    if !stamped {
+        return Ok(());
+    }
+    let place = params![
+        map,
+        shard.id().to_string(),
+        location.protocol() as i64,
+        location.server(),
+        location.port().unwrap_or(0),
+        location.database(),
+        shard.version().to_string(),
+        shard.status() as i64
+    ];
+    let moved = transaction
+        .prepare_cached(
+            r#"UPDATE OR IGNORE "__ShardManagement.ShardsGlobal"
+               SET "Protocol" = ?3, "ServerName" = ?4, "Port" = ?5, "DatabaseName" = ?6, "Version" = ?7, "Status" = ?8,
+                   "OperationId" = NULL
+               WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        )?
+        .execute(place)?;
+    if moved == 0 {
+        return Err(Refusal::ShardLocationExists.into());
+    }
+    for removed in &mending.removed {
+        let _ = transaction
+            .prepare_cached(
+                r#"DELETE FROM "__ShardManagement.ShardMappingsGlobal"
+                   WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "ShardId" = ?3"#,
+            )?
+            .execute([&map, &removed.to_string(), &shard.id().to_string()])?;
+    }
+    for mapping in &mending.added {
+        let added = check_collisions(transaction, operation, operation.map.kind(), mapping)
+            .and_then(|()| insert_mapping(transaction, operation, shard, mapping));
+        match added {
+            Ok(()) | Err(Stop::Begun) => {
+                finish(transaction, SHOW_MAPPING, operation.map.id(), mapping.id, operation.id)?
+            }
+            Err(Stop::Fault(fault)) => return Err(fault),
+            Err(Stop::Pending(_)) => return Err(Refusal::PendingOperation.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Takes a shard out of a map with its mappings.
+pub(super) fn detach(transaction: &Transaction<'_>, map: ShardMapId, shard: ShardId) -> Answer<Detaching> {
+    let (map, shard) = (map.to_string(), shard.to_string());
+    let holder = {
+        let mut statement = transaction.prepare_cached(
+            r#"SELECT "OperationId" FROM "__ShardManagement.ShardsGlobal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        )?;
+        let mut rows = statement.query([&map, &shard])?;
+        let row = rows.next()?.ok_or(Refusal::ShardDoesNotExist)?;
+        optional_guid::<OperationId, _>(row, 0)?
+    };
+    if let Some(holder) = holder {
+        return Ok(Detaching::Pending(Box::new(entry(transaction, holder)?)));
+    }
+    let mappings = transaction
+        .prepare_cached(
+            r#"DELETE FROM "__ShardManagement.ShardMappingsGlobal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
+        )?
+        .execute([&map, &shard])?;
+    let _ = transaction
+        .prepare_cached(r#"DELETE FROM "__ShardManagement.ShardsGlobal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#)?
+        .execute([&map, &shard])?;
+    Ok(Detaching::Detached(mappings))
 }

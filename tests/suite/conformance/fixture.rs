@@ -142,6 +142,7 @@ pub fn local_change(operation: OperationId, shard: &Shard, steps: Vec<LocalStep>
         shard: shard.clone(),
         steps,
         undoing: false,
+        known: None,
         ending: None,
     }
 }
@@ -274,7 +275,8 @@ impl<E: Environment> Fixture<E> {
     /// Changes a shard's rows in its local store.
     pub async fn change_shard(&self, map: &ShardMapInfo, shard: &Shard, action: ShardAction) -> Result<OperationId> {
         let operation = OperationId::random();
-        let change = LocalShardChange { operation, map: map.clone(), shard: shard.clone(), action, undoing: false };
+        let (map, shard) = (map.clone(), shard.clone());
+        let change = LocalShardChange { operation, map, shard, action, undoing: false, known: None };
         self.send_shard_change(&change).await.map(|()| operation)
     }
 

@@ -30,6 +30,7 @@ pub async fn shards_are_added_removed_and_updated<E: Environment>() {
             shard: shard.clone(),
             action,
             undoing: false,
+            known: None,
         };
         fixture.send_shard_change(&change).await.unwrap();
         let state = fixture.local_state(0).await;
@@ -82,6 +83,7 @@ pub async fn undoing_leaves_alone_what_is_there<E: Environment>() {
         shard: shard.clone(),
         action,
         undoing: true,
+        known: None,
     };
     fixture.send_shard_change(&change(&at_new_version(&shard), ShardAction::Add)).await.unwrap();
     assert_eq!(fixture.local_state(0).await, before, "a shard that is there");
@@ -109,7 +111,8 @@ pub async fn undoing_installs_no_store<E: Environment>() {
     let shard = fixture.new_shard(&map, 0);
     for action in [ShardAction::Add, ShardAction::Remove, ShardAction::Update] {
         let operation = OperationId::random();
-        let change = LocalShardChange { operation, map: map.clone(), shard: shard.clone(), action, undoing: true };
+        let change =
+            LocalShardChange { operation, map: map.clone(), shard: shard.clone(), action, undoing: true, known: None };
         fixture.send_shard_change(&change).await.unwrap();
         match fixture.store().local_version(shard.location()).await {
             Ok(version) => assert_eq!(version, None, "{action:?}"),
@@ -217,7 +220,8 @@ async fn take_offline<E: Environment>(
     mapping: &MappingRecord,
     policy: SessionPolicy,
 ) -> usize {
-    let ending = SessionEnding { map: map.id(), kind: map.kind(), mapping: mapping.id, keys: mapping.range(), policy };
+    let ending =
+        SessionEnding { map: map.id(), kind: map.kind(), mappings: vec![(mapping.id, mapping.range())], policy };
     let new = MappingRecord { id: shardlet::MappingId::random(), status: MappingStatus::Offline, ..mapping.clone() };
     let steps = vec![LocalStep::Remove(mapping.id), LocalStep::Add(new)];
     let id = OperationId::random();

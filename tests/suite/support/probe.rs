@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex};
 
 use shardlet::backend::Backend;
 use shardlet::gsm::{
-    Begin, Direction, GlobalOperation, GlobalSession, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter,
+    Begin, Detaching, Direction, GlobalOperation, GlobalSession, GlobalStore, LockChange, LockOutcome, LogEntry,
+    RecordFilter,
 };
-use shardlet::lsm::{LocalMappingChange, LocalSession, LocalShardChange, LocalStore, Route, SessionEnding, Validation};
+use shardlet::lsm::{
+    LocalContent, LocalMappingChange, LocalSession, LocalShardChange, LocalStore, Route, SessionEnding, Validation,
+};
 use shardlet::model::MappingRecord;
 use shardlet::{
-    CreateMode, EncodedKey, Error, MappingId, OperationId, Result, SessionsEnded, Shard, ShardLocation, ShardMapId,
-    ShardMapInfo, ShardMapName, StoreVersion,
+    CreateMode, EncodedKey, Error, MappingId, OperationId, Result, SessionsEnded, Shard, ShardId, ShardLocation,
+    ShardMapId, ShardMapInfo, ShardMapName, StoreVersion,
 };
 use tokio::sync::Notify;
 
@@ -32,6 +35,7 @@ pub enum Call {
     FindMappingById,
     LoadAll,
     ChangeLock,
+    DetachShard,
     PendingOperations,
     LockOperation,
     Begin,
@@ -235,6 +239,10 @@ impl<B: GlobalStore> GlobalStore for Probe<B> {
         self.state.around(Call::ChangeLock, self.inner.change_lock(map, change)).await
     }
 
+    async fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> Result<Detaching> {
+        self.state.around(Call::DetachShard, self.inner.detach_shard(map, shard)).await
+    }
+
     async fn pending_operations(&self) -> Result<Vec<LogEntry>> {
         self.state.around(Call::PendingOperations, self.inner.pending_operations()).await
     }
@@ -307,6 +315,11 @@ impl<S: LocalSession> LocalSession for ProbeSession<S> {
     async fn change_mappings(&mut self, change: &LocalMappingChange) -> Result<()> {
         let call = Call::ChangeLocal { at: self.at.clone().unwrap(), undoing: change.undoing };
         self.state.around(call, self.inner.change_mappings(change)).await
+    }
+
+    async fn replace(&mut self, content: &LocalContent) -> Result<()> {
+        let call = Call::ChangeLocal { at: self.at.clone().unwrap(), undoing: false };
+        self.state.around(call, self.inner.replace(content)).await
     }
 
     async fn end_sessions(&mut self, ending: &SessionEnding) -> Result<SessionsEnded> {
