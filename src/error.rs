@@ -61,9 +61,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no such store, shard map, shard, mapping, or mapping for this key. Create it, or ask for another.
+    /// There is no such store, shard map, shard, mapping, schema information, or mapping for this key. Create it, or ask for
+    /// another.
     NotFound,
-    /// A store, shard map, shard or point mapping of this name, location or key is there already.
+    /// A store, shard map, shard, point mapping, schema information or table in it of this name, location or key is there already.
     AlreadyExists,
     /// The range shares keys with a range that is mapped already.
     Overlaps,
@@ -193,6 +194,12 @@ pub enum ErrorCode {
     SessionEnded = 1007,
     /// The application's own statement was refused.
     StatementFailed = 1008,
+    /// No schema information of this name. This and the next two are 0, 1 and 2 of the reference's `SchemaInfoErrorCode`.
+    SchemaInfoNameDoesNotExist = 1009,
+    /// The name of schema information is taken.
+    SchemaInfoNameConflict = 1010,
+    /// Schema information holds a table of this schema and name.
+    TableInfoAlreadyPresent = 1011,
 }
 
 impl Error {
@@ -473,11 +480,13 @@ pub enum Refusal {
     MappingLockOwnerIdDoesNotMatch = 307,
     MappingIsAlreadyLocked = 308,
     MappingIsOffline = 309,
+    SchemaInfoNameDoesNotExist = 401,
+    SchemaInfoNameConflict = 402,
 }
 
 impl Refusal {
     /// Every refusal.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::MissingParameters,
         Self::StoreVersionMismatch,
         Self::PendingOperation,
@@ -498,6 +507,8 @@ impl Refusal {
         Self::MappingLockOwnerIdDoesNotMatch,
         Self::MappingIsAlreadyLocked,
         Self::MappingIsOffline,
+        Self::SchemaInfoNameDoesNotExist,
+        Self::SchemaInfoNameConflict,
     ];
 
     /// The refusal of a stored result code, or `None` for a code that refuses nothing or is unknown.
@@ -570,6 +581,12 @@ impl Refusal {
                 (Kind::Locked, Code::MappingIsAlreadyLocked, "the mapping is locked already")
             }
             Self::MappingIsOffline => (Kind::Offline, Code::MappingIsOffline, "the mapping is offline"),
+            Self::SchemaInfoNameDoesNotExist => {
+                (Kind::NotFound, Code::SchemaInfoNameDoesNotExist, "there is no schema information of this name")
+            }
+            Self::SchemaInfoNameConflict => {
+                (Kind::AlreadyExists, Code::SchemaInfoNameConflict, "there is schema information of this name already")
+            }
         };
         Error::new(kind, code, message)
     }

@@ -56,10 +56,11 @@
 //!
 //! # Where things are
 //!
-//! [`ShardMapManager`] opens stores and maps; [`ShardMap`] holds the calls that list and range maps share; [`Error`] says what
-//! to do about a failure; [`Sqlite`] and [`SqliteConnection`] are the embedded backend, [`SqlServer`], [`SqlCredentials`] and
-//! [`SqlServerConnection`] that for SQL Server. [`gsm`], [`lsm`] and [`backend`] are the contracts that a backend fulfils,
-//! [`operation`] the protocol over both stores; applications need none of them by name.
+//! [`ShardMapManager`] opens stores and maps, and stores what tables the shards have ([`SchemaInfo`]); [`ShardMap`] holds the
+//! calls that list and range maps share; [`Error`] says what to do about a failure; [`Sqlite`] and [`SqliteConnection`] are the
+//! embedded backend, [`SqlServer`], [`SqlCredentials`] and [`SqlServerConnection`] that for SQL Server. [`gsm`], [`lsm`] and
+//! [`backend`] are the contracts that a backend fulfils, [`operation`] the protocol over both stores; applications need none of
+//! them by name.
 //!
 //! | Feature | Default | What it adds |
 //! | --- | --- | --- |
@@ -80,8 +81,10 @@ mod options;
 mod range_map;
 mod recovery;
 mod routing;
+mod schema_info;
 mod shard_map;
 mod telemetry;
+mod xml;
 
 pub use backend::Timeouts;
 #[cfg(feature = "sql-server")]
@@ -109,6 +112,7 @@ pub use recovery::{DifferenceKind, MappingDifference, RecoveryManager, Resolutio
 pub use routing::{CacheOptions, CacheStatistics};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
+pub use schema_info::{ReferenceTable, SchemaInfo, ShardedTable};
 pub use shard_map::{MappingUpdate, Operation, ShardMap};
 #[cfg(feature = "sql-server")]
 pub use tiberius;

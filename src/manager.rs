@@ -1,4 +1,6 @@
-//! The shard map manager: the shard maps of one global store, by name.
+//! The shard map manager: the shard maps of one global store, by name. Schema information is in `schema_infos`.
+
+mod schema_infos;
 
 use std::any::Any;
 use std::collections::HashMap;

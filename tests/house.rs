@@ -13,15 +13,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules below `src`, from the ground up, each with what it may use. `Error` and `Result` of the crate are `error`'s.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("key", &["error", "model"]),
     ("model", &["error", "key"]),
     ("error", &["key", "model"]),
     ("telemetry", &["error"]),
+    ("xml", &[]),
+    ("schema_info", &["error", "model", "xml"]),
     ("backend", &["error", "key", "model", "telemetry"]),
     ("gsm", &["error", "key", "model", "backend"]),
     ("lsm", &["error", "key", "model", "backend"]),
-    ("operation", &["error", "key", "model", "telemetry", "backend", "gsm", "lsm"]),
+    ("operation", &["error", "key", "model", "telemetry", "xml", "backend", "gsm", "lsm"]),
     ("routing", &["error", "key", "model", "telemetry", "backend", "gsm", "lsm"]),
 ];
 
@@ -91,8 +93,17 @@ fn modules_use_only_what_their_layer_allows() {
 }
 
 /// Calls of `GlobalStore` and `LocalStore` that write.
-const WRITES: [&str; 6] =
-    ["create_global", "add_shard_map", "remove_shard_map", "change_lock", "lock_operation", "lock_operation_at"];
+const WRITES: [&str; 9] = [
+    "create_global",
+    "add_shard_map",
+    "remove_shard_map",
+    "add_schema_info",
+    "update_schema_info",
+    "remove_schema_info",
+    "change_lock",
+    "lock_operation",
+    "lock_operation_at",
+];
 
 #[test]
 fn routing_writes_to_no_store() {

@@ -61,6 +61,21 @@ GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_DetachShard', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_DetachShard;
 GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_ListSchemaInfos', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_ListSchemaInfos;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_FindSchemaInfo', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_FindSchemaInfo;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_AddSchemaInfo', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_AddSchemaInfo;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_UpdateSchemaInfo', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_UpdateSchemaInfo;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_RemoveSchemaInfo', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_RemoveSchemaInfo;
+GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListLocalShards', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListLocalShards;
 GO

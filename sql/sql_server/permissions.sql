@@ -45,6 +45,11 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMappings TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMending TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_DetachShard TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListSchemaInfos TO shardlet_management, shardlet_access;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_FindSchemaInfo TO shardlet_management, shardlet_access;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_AddSchemaInfo TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_UpdateSchemaInfo TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_RemoveSchemaInfo TO shardlet_management;
 END
 GO
 -- A local store. Connections are opened, and validated, with the credentials of the application, whoever opens them.

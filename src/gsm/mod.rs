@@ -19,7 +19,7 @@ use std::future::Future;
 
 pub use request::{
     Begin, CreateMode, Detaching, Direction, GlobalOperation, LockChange, LockOutcome, LogEntry, MappingStep,
-    OperationCode, OperationSteps, RecordFilter, ShardMending, ShardStep,
+    OperationCode, OperationSteps, RecordFilter, SchemaInfoEntry, ShardMending, ShardStep,
 };
 
 #[cfg(feature = "sql-server")]
@@ -109,6 +109,23 @@ pub trait GlobalStore: Backend {
     /// Takes a shard out of a map without asking the shard: its row and its mappings, locked or not. Refused with
     /// `ShardMapDoesNotExist` and `ShardDoesNotExist`; an unfinished operation on the shard is an outcome, not an error.
     fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> impl Future<Output = Result<Detaching>> + Send;
+
+    /// All schema information, in no order.
+    fn schema_infos(&self) -> impl Future<Output = Result<Vec<SchemaInfoEntry>>> + Send;
+
+    /// The schema information of a name. Names, here and in the calls below, have at most 128 UTF-16 code units and compare as
+    /// names of shard maps do, on SQL Server by the collation of the database.
+    fn find_schema_info(&self, name: &str) -> impl Future<Output = Result<Option<SchemaInfoEntry>>> + Send;
+
+    /// Adds schema information. Refused with `SchemaInfoNameConflict` if the name is taken. The document is XML, and what comes
+    /// back says the same, maybe in other words.
+    fn add_schema_info(&self, name: &str, document: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// Puts another document in place of that of a name. Refused with `SchemaInfoNameDoesNotExist`.
+    fn update_schema_info(&self, name: &str, document: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// Removes schema information. Refused with `SchemaInfoNameDoesNotExist`.
+    fn remove_schema_info(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// The unfinished operations, in no order.
     fn pending_operations(&self) -> impl Future<Output = Result<Vec<LogEntry>>> + Send;

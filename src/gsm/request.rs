@@ -249,6 +249,15 @@ impl std::fmt::Debug for LogEntry {
     }
 }
 
+/// A row of schema information.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaInfoEntry {
+    /// The name that it is stored under, as it was written when it was added.
+    pub name: String,
+    /// Its document, XML.
+    pub document: String,
+}
+
 /// Which mappings to list.
 #[derive(Clone, Debug, Default)]
 pub struct RecordFilter {

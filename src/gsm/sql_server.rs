@@ -3,6 +3,7 @@
 //! Each request is a call of one procedure of `sql/sql_server/gsm/procedures.sql`.
 
 mod operation;
+mod schema_info;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tiberius::Row;
 
 pub use self::operation::SqlServerGlobalSession;
 use self::operation::{entry, pending_entry};
-use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
+use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter, SchemaInfoEntry};
 use crate::backend::sql_server::{Call, Creation, Database, Doing, Reply, SqlServer, StoreKind};
 use crate::backend::stored::{guid, location, mapping_end, mapping_status, opaque_key, shard, shard_map, small_number};
 use crate::error::{Error, Result};
@@ -218,6 +219,30 @@ impl GlobalStore for SqlServer {
         let reply = reply.accepted().map_err(Error::at_global)?;
         let mappings = reply.rows(0).first().map_or(Ok(0), |row| small_number(row, 0)).map_err(Error::at_global)?;
         Ok(Detaching::Detached(usize::try_from(mappings).unwrap_or_default()))
+    }
+
+    async fn schema_infos(&self) -> Result<Vec<SchemaInfoEntry>> {
+        all(&self.read_global(schema_info::list).await?, schema_info::entry)
+    }
+
+    async fn find_schema_info(&self, name: &str) -> Result<Option<SchemaInfoEntry>> {
+        let reply = self.read_global(|| schema_info::find(name)).await?;
+        reply.rows(0).first().map(schema_info::entry).transpose().map_err(Error::at_global)
+    }
+
+    async fn add_schema_info(&self, name: &str, document: &str) -> Result<()> {
+        let call = || schema_info::add(name, document);
+        self.write_global(call).await?.accepted().map(drop).map_err(Error::at_global)
+    }
+
+    async fn update_schema_info(&self, name: &str, document: &str) -> Result<()> {
+        let call = || schema_info::update(name, document);
+        self.write_global(call).await?.accepted().map(drop).map_err(Error::at_global)
+    }
+
+    async fn remove_schema_info(&self, name: &str) -> Result<()> {
+        let call = || schema_info::remove(name);
+        self.write_global(call).await?.accepted().map(drop).map_err(Error::at_global)
     }
 
     async fn pending_operations(&self) -> Result<Vec<LogEntry>> {

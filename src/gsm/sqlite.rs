@@ -1,6 +1,7 @@
 //! The global store on SQLite: lookups and lists, shard maps, locks. The steps of operations are in `operation`.
 
 mod operation;
+mod schema_info;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 
 use self::operation::{entry, entry_of_row};
-use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter};
+use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter, SchemaInfoEntry};
 use crate::backend::sqlite::{Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, store_fault};
 use crate::backend::stored::{
     guid, kind, location, mapping_end, mapping_status, opaque_key, optional_guid, shard, shard_map,
@@ -356,6 +357,30 @@ impl GlobalStore for Sqlite {
             operation::detach(transaction, map, shard)
         })
         .await
+    }
+
+    async fn schema_infos(&self) -> Result<Vec<SchemaInfoEntry>> {
+        self.read_global(schema_info::list).await
+    }
+
+    async fn find_schema_info(&self, name: &str) -> Result<Option<SchemaInfoEntry>> {
+        let name = name.to_owned();
+        self.read_global(move |transaction| schema_info::find(transaction, &name)).await
+    }
+
+    async fn add_schema_info(&self, name: &str, document: &str) -> Result<()> {
+        let (name, document) = (name.to_owned(), document.to_owned());
+        self.write_global(move |transaction| schema_info::add(transaction, &name, &document)).await
+    }
+
+    async fn update_schema_info(&self, name: &str, document: &str) -> Result<()> {
+        let (name, document) = (name.to_owned(), document.to_owned());
+        self.write_global(move |transaction| schema_info::update(transaction, &name, &document)).await
+    }
+
+    async fn remove_schema_info(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.write_global(move |transaction| schema_info::remove(transaction, &name)).await
     }
 
     async fn pending_operations(&self) -> Result<Vec<LogEntry>> {

@@ -61,10 +61,10 @@ pub(crate) fn folded(name: &str) -> String {
     name.trim_end_matches(' ').to_lowercase()
 }
 
-/// Checks the length and the characters of a name that goes into a column and into a log record.
-pub(super) fn check_text(what: &str, name: &str, longest: usize) -> Result<()> {
+/// Checks the length and the characters of a name that goes into a column or a document of a store.
+pub(crate) fn check_text(what: &str, name: &str, longest: usize) -> Result<()> {
     if name.trim().is_empty() {
-        // A document in the operations log would lose it, too.
+        // A document would lose it, too.
         return Err(Error::invalid_input(format!("the {what} name is blank")));
     }
     let length = name.encode_utf16().count();

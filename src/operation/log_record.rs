@@ -3,12 +3,10 @@
 //! Element for element it is the request document of the reference library, so that its clients can undo our operations
 //! and we theirs. Readers go by name, not by order, and compare documents, not text.
 
-use std::fmt::Display;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use quick_xml::Writer;
 use quick_xml::events::BytesText;
 use roxmltree::{Document, Node};
 use uuid::Uuid;
@@ -20,6 +18,7 @@ use crate::model::{
     LockToken, MappingId, MappingRecord, MappingStatus, Protocol, Shard, ShardId, ShardLocation, ShardMapInfo,
     ShardMapKind, ShardMapName, ShardStatus, ShardVersion, StoreVersion,
 };
+use crate::xml::{self, Xml, element, element_with, text};
 
 /// Writes and reads the documents of the operations log.
 #[derive(Debug)]
@@ -29,10 +28,7 @@ impl LogRecord {
     /// The document of an operation.
     #[must_use]
     pub fn write(operation: &GlobalOperation) -> String {
-        let mut writer = Writer::new(Vec::new());
-        // Writing into memory does not fail.
-        let _ = write_operation(&mut writer, operation);
-        String::from_utf8(writer.into_inner()).unwrap_or_default()
+        xml::document(|writer| write_operation(writer, operation))
     }
 
     /// The operation of a log row, written by this library or by the reference library.
@@ -62,25 +58,6 @@ impl LogRecord {
         };
         Ok(GlobalOperation { id: entry.id, code, map, steps })
     }
-}
-
-type Xml = Writer<Vec<u8>>;
-
-fn text(writer: &mut Xml, name: &str, value: impl Display) -> io::Result<()> {
-    writer.create_element(name).write_text_content(BytesText::new(&value.to_string())).map(|_| ())
-}
-
-fn element(writer: &mut Xml, name: &str, content: impl FnOnce(&mut Xml) -> io::Result<()>) -> io::Result<()> {
-    element_with(writer, name, &[], content)
-}
-
-fn element_with(
-    writer: &mut Xml,
-    name: &str,
-    attributes: &[(&str, &str)],
-    content: impl FnOnce(&mut Xml) -> io::Result<()>,
-) -> io::Result<()> {
-    writer.create_element(name).with_attributes(attributes.iter().copied()).write_inner_content(content).map(|_| ())
 }
 
 fn write_operation(writer: &mut Xml, operation: &GlobalOperation) -> io::Result<()> {

@@ -4,8 +4,8 @@
 use libtest_mimic::Trial;
 use shardlet::gsm::GlobalStore;
 use shardlet::{
-    ErrorKind, ListShardMap, Options, SessionPolicy, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions,
-    Validation,
+    ErrorKind, ListShardMap, Options, SchemaInfo, SessionPolicy, ShardMapManager, SqlCredentials, SqlServer,
+    SqlServerOptions, Validation,
 };
 
 use crate::server::{Databases, Direct, address, connection_string};
@@ -102,6 +102,10 @@ async fn each_role_can_do_its_part_and_no_more() {
         ShardMapManager::open(backend(&databases, &logins.credentials(0)), Options::default()).await.unwrap();
     let tenants: ListShardMap<i64, _> = managing.list_shard_map("tenants").await.unwrap();
     let mapping = tenants.create_mapping(7, &shards[0]).await.unwrap();
+    let info = SchemaInfo::new();
+    managing.create_schema_info("tenants", &info).await.unwrap();
+    managing.update_schema_info("tenants", &info).await.unwrap();
+    assert_eq!(managing.schema_infos().await.unwrap().len(), 1);
 
     // Access to the global store, and the application's own login at the shard.
     let routing = ShardMapManager::open(backend(&databases, &logins.credentials(1)), Options::default()).await.unwrap();
@@ -118,6 +122,16 @@ async fn each_role_can_do_its_part_and_no_more() {
     assert_eq!(refused.kind(), ErrorKind::Credentials, "who routes changes nothing: {refused}");
     let refused = routing.create_list_shard_map::<i64>("other").await.map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Credentials, "{refused}");
+    assert_eq!(routing.schema_info("tenants").await.unwrap(), info);
+    assert_eq!(routing.schema_infos().await.unwrap().len(), 1);
+    for refused in [
+        routing.create_schema_info("other", &info).await,
+        routing.update_schema_info("tenants", &info).await,
+        routing.delete_schema_info("tenants").await,
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Credentials, "who routes changes no schema information");
+    }
+    managing.delete_schema_info("tenants").await.unwrap();
     let refused = backend(&databases, &application).shard_maps().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Credentials, "an application's login reads no global store: {refused}");
 

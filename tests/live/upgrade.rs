@@ -1,6 +1,9 @@
 //! Stores that others have made: without our procedures, at other versions, half installed, and scripts that are run by hand.
 
-use shardlet::{ErrorKind, Options, RangeShardMap, ShardMapManager, SqlServer, SqlServerOptions, Validation};
+use shardlet::{
+    ErrorKind, Options, RangeShardMap, SchemaInfo, ShardMapManager, ShardedTable, SqlServer, SqlServerOptions,
+    Validation,
+};
 
 use crate::conformance::Environment;
 use crate::environment::Live;
@@ -9,6 +12,7 @@ use crate::support::consistency::assert_consistent;
 
 trials! { upgrade {
     stores_without_our_procedures_get_them_when_needed,
+    a_store_of_an_earlier_client_of_ours_gets_the_procedures_that_it_lacks,
     another_minor_version_works_and_version_1_0_is_refused,
     a_store_that_is_half_there_is_damaged,
     the_scripts_run_twice_and_by_two_clients_at_once,
@@ -75,6 +79,37 @@ async fn stores_without_our_procedures_get_them_when_needed() {
     let left = map.move_mapping(left, &target).await.unwrap();
     let _ = map.mark_mapping_online(left).await.unwrap();
     let _ = map.lock_mapping(right, shardlet::LockToken::random()).await.unwrap();
+    assert_consistent(env.backend(), &env.places(), "after all").await;
+}
+
+/// The procedures of schema information came later than the others.
+async fn a_store_of_an_earlier_client_of_ours_gets_the_procedures_that_it_lacks() {
+    let env = Live::new().await;
+    let _ = two_ranges(&env).await;
+    let global = env.databases.global();
+    let forget = async || {
+        let mut direct = Direct::to(&global).await;
+        for name in ["ListSchemaInfos", "FindSchemaInfo", "AddSchemaInfo", "UpdateSchemaInfo", "RemoveSchemaInfo"] {
+            direct.run(&format!("DROP PROCEDURE __ShardManagement.shardlet1_{name}")).await;
+        }
+    };
+    let mut info = SchemaInfo::new();
+    info.add_sharded_table(ShardedTable::new("customer", "id").unwrap()).unwrap();
+    // In the middle of a client's life, each time with another first call.
+    let manager = env.manager().await;
+    forget().await;
+    manager.create_schema_info("ranges", &info).await.unwrap();
+    forget().await;
+    assert_eq!(manager.schema_info("ranges").await.unwrap(), info);
+    forget().await;
+    assert_eq!(manager.schema_infos().await.unwrap(), [("ranges".to_owned(), info.clone())]);
+    forget().await;
+    manager.update_schema_info("ranges", &SchemaInfo::new()).await.unwrap();
+    forget().await;
+    manager.delete_schema_info("ranges").await.unwrap();
+    // And as the first thing that a client does.
+    forget().await;
+    assert_eq!(env.other_manager().await.find_schema_info("ranges").await.unwrap(), None);
     assert_consistent(env.backend(), &env.places(), "after all").await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shardlet::{
-    ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, Options, RangeShardMap, SessionPolicy,
+    ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, Options, RangeShardMap, SchemaInfo, SessionPolicy,
     ShardMapManager, ShardStatus, Sqlite, Validation,
 };
 
@@ -80,6 +80,17 @@ async fn each_call_makes_as_many_requests_as_documented() {
 
     let _ = map.unlock_mappings(token).await.unwrap();
     seen.push(("unlock all: 1 + 0", taken(&probe, &at)));
+    let info = SchemaInfo::new();
+    manager.create_schema_info("orders", &info).await.unwrap();
+    seen.push(("create schema info: 1 + 0", taken(&probe, &at)));
+    let _ = manager.schema_info("orders").await.unwrap();
+    seen.push(("schema info: 1 + 0", taken(&probe, &at)));
+    let _ = manager.schema_infos().await.unwrap();
+    seen.push(("schema infos: 1 + 0", taken(&probe, &at)));
+    manager.update_schema_info("orders", &info).await.unwrap();
+    seen.push(("update schema info: 1 + 0", taken(&probe, &at)));
+    manager.delete_schema_info("orders").await.unwrap();
+    seen.push(("delete schema info: 1 + 0", taken(&probe, &at)));
     let _ = manager.shard_locations().await.unwrap();
     seen.push(("shard locations: 1 + 0", taken(&probe, &at)));
     assert_eq!(manager.undo_pending_operations().await.unwrap(), 0);

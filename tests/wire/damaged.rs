@@ -1,6 +1,6 @@
 //! Stores that are not as this library installs them: columns, codes, versions, missing procedures.
 
-use shardlet::gsm::{GlobalStore, LockChange, LockOutcome, RecordFilter};
+use shardlet::gsm::{GlobalStore, LockChange, LockOutcome, RecordFilter, SchemaInfoEntry};
 use shardlet::lsm::LocalStore;
 use shardlet::{
     ErrorCode, ErrorKind, KeyType, LockToken, Place, ShardKey, ShardLocation, ShardMapInfo, ShardMapKind, ShardMapName,
@@ -193,6 +193,33 @@ async fn the_columns_of_the_log_are_checked() {
     ];
     each_column_is_checked("ListOperations", columns, async |server| {
         backend(server, patient()).pending_operations().await
+    })
+    .await;
+}
+
+fn schema_info_columns() -> Columns {
+    let wrong = || vec![(Type::LongText, Value::Null), (Type::Int, 1.into())];
+    // As Babelfish answers: with the byte order mark that a driver has sent.
+    let document = "\u{feff}<Schema/>";
+    vec![
+        ("Name", Type::Text, "orders".into(), vec![(Type::Text, Value::Null), (Type::Int, 1.into())]),
+        ("SchemaInfo", Type::LongText, document.into(), wrong()),
+    ]
+}
+
+#[tokio::test]
+async fn the_columns_of_schema_information_are_checked() {
+    let entry = || SchemaInfoEntry { name: "orders".to_owned(), document: "<Schema/>".to_owned() };
+    each_column_is_checked("ListSchemaInfos", schema_info_columns(), async |server| {
+        let all = backend(server, patient()).schema_infos().await;
+        assert!(all.as_ref().is_ok_and(|all| *all == [entry()]) || all.is_err(), "{all:?}");
+        all
+    })
+    .await;
+    each_column_is_checked("FindSchemaInfo", schema_info_columns(), async |server| {
+        let found = backend(server, patient()).find_schema_info("orders").await;
+        assert!(found.as_ref().is_ok_and(|found| *found == Some(entry())) || found.is_err(), "{found:?}");
+        found
     })
     .await;
 }

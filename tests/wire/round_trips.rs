@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use shardlet::{
-    CreateMode, LoadPolicy, LockToken, MappingFilter, MappingStatus, Options, RangeShardMap, SessionPolicy,
+    CreateMode, LoadPolicy, LockToken, MappingFilter, MappingStatus, Options, RangeShardMap, SchemaInfo, SessionPolicy,
     ShardMapManager, ShardStatus, SqlServer, Validation,
 };
 
@@ -94,6 +94,12 @@ async fn managers_and_maps() {
     let _ = table.row("create_range_shard_map", (1, 0, 0), manager.create_range_shard_map::<i64>("new")).await;
     table.row("delete_shard_map", (2, 0, 0), manager.delete_shard_map("orders")).await;
     let _ = table.row("shard_locations", (1, 0, 0), manager.shard_locations()).await;
+    let info = SchemaInfo::new();
+    let _ = table.row("schema_infos", (1, 0, 0), manager.schema_infos()).await;
+    let _ = table.row("find_schema_info", (1, 0, 0), manager.find_schema_info("orders")).await;
+    table.row("create_schema_info", (1, 0, 0), manager.create_schema_info("orders", &info)).await;
+    table.row("update_schema_info", (1, 0, 0), manager.update_schema_info("orders", &info)).await;
+    table.row("delete_schema_info", (1, 0, 0), manager.delete_schema_info("orders")).await;
     let _ = table.row("undo_pending_operations, none", (1, 0, 0), manager.undo_pending_operations()).await;
     assert_eq!(server.connections().len(), 1);
 }

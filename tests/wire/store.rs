@@ -77,6 +77,11 @@ pub async fn store() -> Endpoint {
     for name in [
         "AddShardMap",
         "RemoveShardMap",
+        "ListSchemaInfos",
+        "FindSchemaInfo",
+        "AddSchemaInfo",
+        "UpdateSchemaInfo",
+        "RemoveSchemaInfo",
         "ListOperations",
         "FindOperation",
         "BeginShard",

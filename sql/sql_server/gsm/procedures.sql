@@ -861,5 +861,122 @@ BEGIN
 END
 GO
 
+-- Schema information. The column of its names has the collation of the database, and so have the parameters.
+IF OBJECT_ID(N'__ShardManagement.shardlet1_ListSchemaInfos', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ListSchemaInfos AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_ListSchemaInfos
+AS
+BEGIN
+    SET NOCOUNT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    SELECT Name, CONVERT(nvarchar(max), SchemaInfo) AS SchemaInfo
+    FROM __ShardManagement.ShardedDatabaseSchemaInfosGlobal;
+    RETURN 1;
+END
+GO
+
+IF OBJECT_ID(N'__ShardManagement.shardlet1_FindSchemaInfo', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_FindSchemaInfo AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_FindSchemaInfo
+    @name nvarchar(128)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    SELECT Name, CONVERT(nvarchar(max), SchemaInfo) AS SchemaInfo
+    FROM __ShardManagement.ShardedDatabaseSchemaInfosGlobal WHERE Name = @name;
+    RETURN 1;
+END
+GO
+
+IF OBJECT_ID(N'__ShardManagement.shardlet1_AddSchemaInfo', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_AddSchemaInfo AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_AddSchemaInfo
+    @name nvarchar(128), @document nvarchar(max)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    BEGIN TRANSACTION;
+    UPDATE __ShardManagement.ShardMapManagerGlobal SET StoreVersionMinor = StoreVersionMinor;
+    IF EXISTS (SELECT 1 FROM __ShardManagement.ShardedDatabaseSchemaInfosGlobal WHERE Name = @name)
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN 402;
+    END
+    BEGIN TRY
+        INSERT INTO __ShardManagement.ShardedDatabaseSchemaInfosGlobal (Name, SchemaInfo)
+        VALUES (@name, CONVERT(xml, @document));
+    END TRY
+    BEGIN CATCH
+        -- As in AddShardMap.
+        DECLARE @error int;
+        SET @error = ERROR_NUMBER();
+        IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION;
+        IF @error IN (2601, 2627) RETURN 402;
+        THROW;
+    END CATCH
+    COMMIT TRANSACTION;
+    RETURN 1;
+END
+GO
+
+IF OBJECT_ID(N'__ShardManagement.shardlet1_UpdateSchemaInfo', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_UpdateSchemaInfo AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_UpdateSchemaInfo
+    @name nvarchar(128), @document nvarchar(max)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    UPDATE __ShardManagement.ShardedDatabaseSchemaInfosGlobal SET SchemaInfo = CONVERT(xml, @document)
+    WHERE Name = @name;
+    IF @@ROWCOUNT = 0 RETURN 401;
+    RETURN 1;
+END
+GO
+
+IF OBJECT_ID(N'__ShardManagement.shardlet1_RemoveSchemaInfo', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_RemoveSchemaInfo AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_RemoveSchemaInfo
+    @name nvarchar(128)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    DELETE FROM __ShardManagement.ShardedDatabaseSchemaInfosGlobal WHERE Name = @name;
+    IF @@ROWCOUNT = 0 RETURN 401;
+    RETURN 1;
+END
+GO
+
 COMMIT TRANSACTION;
 GO

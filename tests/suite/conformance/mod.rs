@@ -12,6 +12,7 @@ pub mod global_reads;
 pub mod local_changes;
 pub mod local_reads;
 pub mod locks;
+pub mod schema_infos;
 pub mod shard_maps;
 pub mod versions;
 
@@ -94,6 +95,15 @@ macro_rules! conformance {
                     ending_what_was_never_begun_changes_nothing,
                     ending_in_a_missing_map_is_refused,
                     the_log_row_is_kept_until_the_end,
+                }
+                schema_infos {
+                    schema_information_is_added_found_and_listed,
+                    a_document_says_the_same_when_it_comes_back,
+                    names_compare_without_case_and_trailing_blanks,
+                    a_name_that_is_taken_is_refused,
+                    one_of_many_clients_adds_a_name,
+                    schema_information_is_updated_and_removed,
+                    a_store_that_is_replaced_has_none,
                 }
                 locks {
                     mappings_are_locked_and_unlocked,

@@ -44,6 +44,8 @@ pub async fn requests_to_a_missing_global_store_fail<E: Environment>() {
         store.add_shard_map(&map).await.unwrap_err(),
         store.load_all().await.unwrap_err(),
         store.pending_operations().await.unwrap_err(),
+        store.schema_infos().await.unwrap_err(),
+        store.add_schema_info("map", "<Schema/>").await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!(error.code(), ErrorCode::ShardMapManagerStoreDoesNotExist, "{error}");

@@ -43,6 +43,8 @@ pub async fn a_global_store_of_another_major_version_is_refused<E: Access>() {
         let shard = fixture.shard(&map, 0).await;
         let adding = on_shard(OperationCode::AddShard, &map, ShardStep::Add(fixture.new_shard(&map, 1)));
         fixture.start(&adding).await;
+        fixture.store().add_schema_info("kept", "<a/>").await.unwrap();
+        let infos = fixture.store().schema_infos().await.unwrap();
         let before = fixture.state().await;
         fixture.environment.set_version(&Place::Global, major, 9).await;
         let store = fixture.store();
@@ -64,6 +66,11 @@ pub async fn a_global_store_of_another_major_version_is_refused<E: Access>() {
             ("find_mapping_by_key", store.find_mapping_by_key(&map, &key(1)).await.err()),
             ("find_mapping_by_id", store.find_mapping_by_id(&map, id).await.err()),
             ("load_all", store.load_all().await.err()),
+            ("schema_infos", store.schema_infos().await.err()),
+            ("find_schema_info", store.find_schema_info("kept").await.err()),
+            ("add_schema_info", store.add_schema_info("new", "<a/>").await.err()),
+            ("update_schema_info", store.update_schema_info("kept", "<b/>").await.err()),
+            ("remove_schema_info", store.remove_schema_info("kept").await.err()),
             ("change_lock", store.change_lock(map.id(), &lock).await.err()),
             ("pending_operations", store.pending_operations().await.err()),
             ("begin", session.begin(&removing, &LogRecord::write(&removing)).await.err()),
@@ -77,6 +84,7 @@ pub async fn a_global_store_of_another_major_version_is_refused<E: Access>() {
         drop(session);
         fixture.environment.set_version(&Place::Global, 1, 2).await;
         assert_eq!(fixture.state().await, before, "nothing was changed");
+        assert_eq!(fixture.store().schema_infos().await.unwrap(), infos, "nothing was changed");
         let undo_start = fixture.store().pending_operations().await.unwrap()[0].undo_start;
         assert_eq!(undo_start, 100, "nothing was changed");
     }

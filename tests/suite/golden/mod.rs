@@ -32,6 +32,8 @@ macro_rules! golden_tests {
                 }
                 schema_info {
                     schema_information_is_left_alone,
+                    schema_information_is_read_as_the_reference_library_reads_it,
+                    the_calls_of_the_reference_library_leave_its_documents_when_we_make_them,
                 }
                 store_versions {
                     our_stores_are_declared_as_the_reference_librarys,

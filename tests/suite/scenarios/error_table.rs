@@ -4,7 +4,7 @@ use shardlet::error::Refusal;
 use shardlet::gsm::GlobalStore;
 use shardlet::{
     CreateMode, Error, ErrorCategory, ErrorCode, ErrorKind, Limit, LockToken, MappingStatus, NoCredentials, Options,
-    RetryPolicy, ShardMapManager, ShardStatus, Sqlite, SqliteOptions, Timeouts, Validation,
+    RetryPolicy, SchemaInfo, ShardMapManager, ShardStatus, Sqlite, SqliteOptions, Timeouts, Validation,
 };
 
 use crate::support::contents::{contents, global_file, shard_file, spoil};
@@ -43,10 +43,13 @@ fn each_refusal_has_its_kind_and_number() {
         (Refusal::MappingLockOwnerIdDoesNotMatch, 307, Kind::Locked, 28),
         (Refusal::MappingIsAlreadyLocked, 308, Kind::Locked, 29),
         (Refusal::MappingIsOffline, 309, Kind::Offline, 25),
+        (Refusal::SchemaInfoNameDoesNotExist, 401, Kind::NotFound, 1009),
+        (Refusal::SchemaInfoNameConflict, 402, Kind::AlreadyExists, 1010),
     ];
     for (refusal, result, kind, code) in table {
         let error = refusal.into_error();
         assert_eq!(refusal as i32, result, "{refusal:?}");
+        assert_eq!(Refusal::from_code(refusal as u32), Some(refusal), "{refusal:?}");
         assert_eq!((error.kind(), error.code() as u32), (kind, code), "{refusal:?}");
         assert!(!error.to_string().is_empty(), "{refusal:?}");
     }
@@ -72,6 +75,22 @@ async fn refusals_about_stores_and_maps() {
     assert_eq!(told(manager.delete_shard_map("m").await), (Kind::InUse, 5, Category::ShardMapManager), "103");
     map.delete_shard(shard).await.unwrap();
     manager.delete_shard_map("m").await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_about_schema_information() {
+    let manager = manager().await;
+    let (info, other) = (SchemaInfo::new(), Category::SchemaInfoCollection);
+    let missing = (Kind::NotFound, 1009, other);
+    assert_eq!(told(manager.schema_info("a").await), missing, "401: get");
+    assert_eq!(told(manager.update_schema_info("a", &info).await), missing, "401: update");
+    assert_eq!(told(manager.delete_schema_info("a").await), missing, "401: delete");
+    manager.create_schema_info("a", &info).await.unwrap();
+    assert_eq!(told(manager.create_schema_info("A", &info).await), (Kind::AlreadyExists, 1010, other), "402");
+    assert_eq!(told(manager.create_schema_info("", &info).await), (Kind::InvalidInput, 1000, other), "no name");
+    manager.backend().update_schema_info("a", "<b/>").await.unwrap();
+    assert_eq!(told(manager.schema_info("a").await), (Kind::StoreDamaged, 1003, other), "damaged");
+    assert_eq!(told(manager.schema_infos().await), (Kind::StoreDamaged, 1003, other), "damaged");
 }
 
 #[tokio::test]

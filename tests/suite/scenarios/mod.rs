@@ -9,6 +9,7 @@ mod locks;
 mod lookup_cache;
 mod manager;
 mod range_mappings;
+mod schema_infos;
 mod shards;
 mod spoilt_rows;
 mod unusable_places;

@@ -10,7 +10,7 @@ use shardlet::gsm::GlobalStore;
 use shardlet::lsm::LocalStore;
 use shardlet::{
     Error, ErrorCode, ErrorKind, ListShardMap, LoadPolicy, LockToken, NoCredentials, Options, PointMapping,
-    RangeMapping, RangeShardMap, Shard, ShardMapManager, Sqlite, Validation,
+    RangeMapping, RangeShardMap, SchemaInfo, Shard, ShardMapManager, Sqlite, Validation,
 };
 use tempfile::TempDir;
 
@@ -41,6 +41,7 @@ impl Store {
         let point = list.create_mapping(1, &on[0]).await.unwrap();
         let ranged = range.create_mapping(0..10, &ranges_on[0]).await.unwrap();
         let shard = list.shard(&location(0)).await.unwrap();
+        manager.create_schema_info("list", &SchemaInfo::new()).await.unwrap();
         Self { directory, manager, list, range, shard, point, ranged }
     }
 
@@ -86,6 +87,8 @@ impl Store {
             "local shards" => stores.local_shards(&location(0)).await.map(|_| ()),
             "local mappings" => stores.local_mappings(&location(0), list.id()).await.map(|_| ()),
             "local range mappings" => stores.local_mappings(&location(0), range.id()).await.map(|_| ()),
+            "schema infos" => self.manager.schema_infos().await.map(|_| ()),
+            "schema info" => self.manager.schema_info("list").await.map(|_| ()),
             "pending" => stores.pending_operations().await.map(|_| ()),
             other => panic!("no call of the name {other}"),
         }
@@ -202,6 +205,24 @@ async fn in_the_global_store() {
 }
 
 #[tokio::test]
+async fn in_schema_information() {
+    let documents =
+        ["''", "'no document'", "'<a/>'", "'<Schema><ShardedTableSet><a/></ShardedTableSet></Schema>'", "char(65279)"];
+    let table = "ShardedDatabaseSchemaInfosGlobal";
+    spoil_each(&[(table, 1, "SchemaInfo", &documents, &["schema infos", "schema info"])], Store::global).await;
+    let store = Store::new().await;
+    spoil(&store.global(), &format!(r#"UPDATE "__ShardManagement.{table}" SET "SchemaInfo" = '<a/>'"#));
+    store.blames(table, &["schema infos", "schema info"], "the table").await;
+    store.blames(r#""list""#, &["schema infos", "schema info"], "the row").await;
+    // It can be put right.
+    store.manager.update_schema_info("list", &SchemaInfo::new()).await.unwrap();
+    assert_eq!(store.manager.schema_info("list").await.unwrap(), SchemaInfo::new());
+    spoil(&store.global(), &format!(r#"UPDATE "__ShardManagement.{table}" SET "SchemaInfo" = '<a/>'"#));
+    store.manager.delete_schema_info("list").await.unwrap();
+    assert_eq!(store.manager.schema_infos().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn in_a_local_store() {
     let tables: &[&str] = &["local shards", "local mappings"];
     spoil_each(
@@ -280,6 +301,7 @@ async fn a_missing_table_or_column_is_damage() {
         ("ShardsGlobal", &["shards", "locations", "mapping", "eager", "create"]),
         ("ShardMappingsGlobal", &["mapping", "mappings", "eager", "lock", "offline"]),
         ("OperationsLogGlobal", &["pending", "create", "split", "offline"]),
+        ("ShardedDatabaseSchemaInfosGlobal", &["schema infos", "schema info"]),
     ] {
         for sql in [
             format!(r#"DROP TABLE "__ShardManagement.{table}""#),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use shardlet::backend::Backend;
 use shardlet::gsm::{
     Begin, Detaching, Direction, GlobalOperation, GlobalSession, GlobalStore, LockChange, LockOutcome, LogEntry,
-    RecordFilter,
+    RecordFilter, SchemaInfoEntry,
 };
 use shardlet::lsm::{
     LocalContent, LocalMappingChange, LocalSession, LocalShardChange, LocalStore, Route, SessionEnding, Validation,
@@ -36,6 +36,11 @@ pub enum Call {
     LoadAll,
     ChangeLock,
     DetachShard,
+    SchemaInfos,
+    FindSchemaInfo,
+    AddSchemaInfo,
+    UpdateSchemaInfo,
+    RemoveSchemaInfo,
     PendingOperations,
     LockOperation,
     Begin,
@@ -241,6 +246,26 @@ impl<B: GlobalStore> GlobalStore for Probe<B> {
 
     async fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> Result<Detaching> {
         self.state.around(Call::DetachShard, self.inner.detach_shard(map, shard)).await
+    }
+
+    async fn schema_infos(&self) -> Result<Vec<SchemaInfoEntry>> {
+        self.state.around(Call::SchemaInfos, self.inner.schema_infos()).await
+    }
+
+    async fn find_schema_info(&self, name: &str) -> Result<Option<SchemaInfoEntry>> {
+        self.state.around(Call::FindSchemaInfo, self.inner.find_schema_info(name)).await
+    }
+
+    async fn add_schema_info(&self, name: &str, document: &str) -> Result<()> {
+        self.state.around(Call::AddSchemaInfo, self.inner.add_schema_info(name, document)).await
+    }
+
+    async fn update_schema_info(&self, name: &str, document: &str) -> Result<()> {
+        self.state.around(Call::UpdateSchemaInfo, self.inner.update_schema_info(name, document)).await
+    }
+
+    async fn remove_schema_info(&self, name: &str) -> Result<()> {
+        self.state.around(Call::RemoveSchemaInfo, self.inner.remove_schema_info(name)).await
     }
 
     async fn pending_operations(&self) -> Result<Vec<LogEntry>> {
