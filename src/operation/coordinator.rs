@@ -81,12 +81,11 @@ impl<'s, B: Stores> Coordinator<'s, B> {
     #[tracing::instrument(
         level = "debug",
         skip_all,
-        fields(operation = request.operation.code.name(), id = %request.operation.id, map = request.operation.map.name())
+        fields(operation = request.name, id = %request.operation.id, map = request.operation.map.name())
     )]
     pub(crate) async fn run(&self, request: &Request) -> Result<Changed> {
         let outcome = self.run_to_end(request).await;
-        let name = request.operation.code.name();
-        telemetry::operation(name, outcome.as_ref().err().map(Error::kind));
+        telemetry::operation(request.name, outcome.as_ref().err().map(Error::kind));
         match outcome {
             Ok(ended) => {
                 tracing::debug!("done");

@@ -27,6 +27,7 @@ pub(crate) struct Content {
 /// Gives the shard a place, and mappings: `removed` and `added` in the global store, and `content` in its own, where `None`
 /// changes nothing but the shard's row.
 pub(crate) fn request(
+    name: &'static str,
     map: &ShardMapInfo,
     shard: &Shard,
     location: &ShardLocation,
@@ -38,6 +39,7 @@ pub(crate) fn request(
     let after = before.at_version(ShardVersion::random());
     let mending = ShardMending { before, after: after.clone(), removed, added };
     let mut request = Request::on_shard(OperationCode::UpdateShard, map, ShardStep::Mend(Box::new(mending)));
+    request.name = name;
     let operation = request.operation.id;
     request.content = content.map(|content| LocalContent {
         operation,

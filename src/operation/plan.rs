@@ -62,7 +62,7 @@ impl Plan {
             });
         }
         steps.push(global(PlanAction::EndOperation));
-        Self { operation: request.operation.code.name(), id: request.operation.id, steps }
+        Self { operation: request.name, id: request.operation.id, steps }
     }
 
     /// A plan that takes no steps, because nothing would change.

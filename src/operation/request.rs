@@ -15,6 +15,8 @@ use crate::model::{
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) operation: GlobalOperation,
+    /// The public call, by the reference library's name for it.
+    pub(crate) name: &'static str,
     /// What becomes of sessions, where a mapping goes offline.
     pub(crate) policy: SessionPolicy,
     /// What the shard's own store is to hold of the map, for a mending that replaces it.
@@ -65,7 +67,7 @@ impl Request {
 
     fn new(code: OperationCode, map: &ShardMapInfo, steps: OperationSteps, policy: SessionPolicy) -> Self {
         let operation = GlobalOperation { id: OperationId::random(), code, map: map.clone(), steps };
-        Self { operation, policy, content: None }
+        Self { operation, name: code.name(), policy, content: None }
     }
 
     /// What each shard is asked to do: the source, and the target if there is a second shard.
@@ -85,7 +87,7 @@ impl Request {
     pub(crate) fn blame(&self, error: Error) -> Error {
         let operation = &self.operation;
         error
-            .with_operation(operation.code.name())
+            .with_operation(self.name)
             .with_map(operation.map.shared_name(), operation.map.key_type())
             .or_category(category_of(operation))
     }

@@ -30,7 +30,7 @@ impl<B: Stores> RecoveryManager<B> {
     async fn detach_shard(&self, location: &ShardLocation, map: &str) -> Result<usize> {
         let map = self.map(map).await?;
         let forget = Forget { manager: self.manager(), map: &map };
-        for entry in self.unfinished(&map, Some(location)).await? {
+        for entry in self.unfinished(&map, location).await? {
             self.coordinator().undo_around(&entry, Absent::Gone(location)).await?;
         }
         let shard = self.stores().find_shard(map.id(), location).await?.ok_or_else(|| {

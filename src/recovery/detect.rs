@@ -41,8 +41,9 @@ impl<B: Stores> RecoveryManager<B> {
     /// A store that is missing, half installed or damaged is a difference, not an error. What is under way while it looks shows in
     /// [`ShardDifferences::unfinished_operations`].
     ///
-    /// Cost: two reads of the global store and one of the shard; for each map three reads of the global store and three of the shard,
-    /// and up to 32 more of the global store for mappings that only the shard knows.
+    /// Cost: one read of the global store and one more for each map in it, and two reads of the shard; then, for each map that is there,
+    /// four reads of the global store and five of the shard, and up to 32 more of the global store for mappings that only the shard
+    /// has.
     ///
     /// # Errors
     /// `Unavailable` if the shard cannot be reached; `VersionMismatch` if its store has to be upgraded first; `Transient` if
@@ -53,18 +54,25 @@ impl<B: Stores> RecoveryManager<B> {
 
     async fn detect_all(&self, location: &ShardLocation) -> Result<Vec<ShardDifferences>> {
         location.check()?;
-        let mut maps = self.stores().shard_maps().await?;
-        let known = maps.len();
-        if let LocalRows::Shards(rows) = self.local_rows(location).await? {
-            for (map, _) in rows {
-                if !maps.iter().any(|known| known.id() == map.id()) {
-                    maps.push(map);
-                }
+        let in_global = self.stores().shard_maps().await?;
+        let rows = match self.local_rows(location).await? {
+            LocalRows::Shards(rows) => rows,
+            LocalRows::Absent | LocalRows::Damaged(_) => Vec::new(),
+        };
+        let mut found = Vec::new();
+        for map in &in_global {
+            let here = rows.iter().any(|(info, _)| info.id() == map.id())
+                || self.stores().find_shard(map.id(), location).await?.is_some();
+            if here {
+                found.extend(self.look(map, location, true).await?);
             }
         }
-        let mut found = Vec::new();
-        for (index, map) in maps.iter().enumerate() {
-            found.extend(self.look(map, location, index < known).await?);
+        let mut seen: Vec<_> = in_global.iter().map(ShardMapInfo::id).collect();
+        for (map, _) in rows {
+            if !seen.contains(&map.id()) {
+                seen.push(map.id());
+                found.extend(self.look(&map, location, false).await?);
+            }
         }
         found.sort_by_cached_key(|differences| folded(differences.map.name()));
         Ok(found)
@@ -117,7 +125,7 @@ impl<B: Stores> RecoveryManager<B> {
                 continue;
             }
             let unfinished = match in_global {
-                true => self.unfinished(map, Some(location)).await?.iter().map(|entry| entry.id).collect(),
+                true => self.unfinished(map, location).await?.iter().map(|entry| entry.id).collect(),
                 false => Vec::new(),
             };
             let mut shard = Vec::new();

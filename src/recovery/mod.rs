@@ -114,19 +114,18 @@ impl<B: Stores> RecoveryManager<B> {
     }
 
     /// The unfinished operations that concern a map at a place. What cannot be read is not known to do so.
-    async fn unfinished(&self, map: &ShardMapInfo, location: Option<&ShardLocation>) -> Result<Vec<LogEntry>> {
+    async fn unfinished(&self, map: &ShardMapInfo, location: &ShardLocation) -> Result<Vec<LogEntry>> {
         let mut entries = self.stores().pending_operations().await?;
         entries.retain(|entry| {
-            LogRecord::read(entry).is_ok_and(|operation| {
-                operation.map.id() == map.id() && location.is_none_or(|location| concerns(&operation, location))
-            })
+            LogRecord::read(entry)
+                .is_ok_and(|operation| operation.map.id() == map.id() && concerns(&operation, location))
         });
         Ok(entries)
     }
 
-    /// Undoes the unfinished operations of a map.
-    async fn settle_operations(&self, map: &ShardMapInfo) -> Result<()> {
-        for entry in self.unfinished(map, None).await? {
+    /// Undoes the unfinished operations of a map at a place.
+    async fn settle_operations(&self, map: &ShardMapInfo, location: &ShardLocation) -> Result<()> {
+        for entry in self.unfinished(map, location).await? {
             let _ = self.coordinator().undo_pending(&entry).await?;
         }
         Ok(())

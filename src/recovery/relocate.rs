@@ -28,10 +28,10 @@ impl<B: Stores> RecoveryManager<B> {
         let mut moved = Vec::new();
         for map in self.stores().shard_maps().await? {
             let Some(shard) = self.stores().find_shard(map.id(), from).await? else { continue };
-            for entry in self.unfinished(&map, Some(from)).await? {
+            for entry in self.unfinished(&map, from).await? {
                 self.coordinator().undo_around(&entry, Absent::Moved(from, to)).await?;
             }
-            let request = mend_shard::request(&map, &shard, to, (Vec::new(), Vec::new()), None);
+            let request = mend_shard::request("RelocateShard", &map, &shard, to, (Vec::new(), Vec::new()), None);
             self.run(&request).await.map_err(|error| match error.code() {
                 ErrorCode::ShardDoesNotExist => {
                     error.with_message("the local store of the database does not know the shard: it is another one's")

@@ -28,10 +28,15 @@ impl<B: Stores> RecoveryManager<B> {
     /// the shard at that place, or with `KeepLocal` its own store does not know it; `Overlaps` or `AlreadyExists` if the keys were
     /// mapped to another shard at that moment; `Unavailable` also for a shard that has to give up keys.
     pub async fn resolve(&self, differences: &ShardDifferences, resolution: Resolution) -> Result<()> {
-        self.resolve_each(differences, |_| resolution).await
+        if resolution == Resolution::Leave {
+            return Ok(());
+        }
+        let choices = vec![resolution; differences.of_mappings().len()];
+        self.resolve_chosen(differences, &choices, resolution).await.map_err(|error| blame(error, differences))
     }
 
-    /// As [`resolve`](Self::resolve), with a choice for each difference of the mappings.
+    /// As [`resolve`](Self::resolve), with a choice for each difference of the mappings. The rows of the shard are made what the global
+    /// store says, unless every choice is [`Resolution::Leave`].
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -41,24 +46,29 @@ impl<B: Stores> RecoveryManager<B> {
         mut choose: impl FnMut(&MappingDifference) -> Resolution,
     ) -> Result<()> {
         let choices: Vec<Resolution> = differences.of_mappings().iter().map(&mut choose).collect();
-        self.resolve_chosen(differences, &choices).await.map_err(|error| {
-            about(error, "ResolveMappingDifferences")
-                .with_map(differences.map.shared_name(), differences.map.key_type())
-        })
+        if !choices.is_empty() && choices.iter().all(|choice| *choice == Resolution::Leave) {
+            return Ok(());
+        }
+        let done = self.resolve_chosen(differences, &choices, Resolution::KeepGlobal).await;
+        done.map_err(|error| blame(error, differences))
     }
 
-    pub(super) async fn resolve_chosen(&self, seen: &ShardDifferences, choices: &[Resolution]) -> Result<()> {
+    /// With a choice for each difference of the mappings, and one for the rows of the shard.
+    async fn resolve_chosen(
+        &self,
+        seen: &ShardDifferences,
+        choices: &[Resolution],
+        of_shard: Resolution,
+    ) -> Result<()> {
         let (map, location) = (&seen.map, &seen.location);
-        // A shard of which nothing is to change may be one whose row alone differs.
-        let leaves_all = choices.iter().all(|choice| *choice == Resolution::Leave);
-        if seen.is_empty() || (leaves_all && !choices.is_empty()) {
+        if seen.is_empty() {
             return Ok(());
         }
         let stale = || {
             let message = "the stores have changed since the differences were read; look again";
             Error::new(ErrorKind::Stale, ErrorCode::ShardVersionMismatch, message).at_shard(location)
         };
-        self.settle_operations(map).await?;
+        self.settle_operations(map, location).await?;
         let in_global = !seen.shard.contains(&ShardDifference::MapNotInGlobal);
         let now = self.look(map, location, in_global).await?;
         let now = now.filter(|now| now.same(seen)).ok_or_else(stale)?;
@@ -71,6 +81,11 @@ impl<B: Stores> RecoveryManager<B> {
             let message = "the local store does not know the shard, so there is nothing to keep";
             return Err(Error::new(ErrorKind::NotFound, ErrorCode::ShardNotValid, message).at_shard(location));
         }
+        let status = match (&now.local, of_shard) {
+            (Some(local), Resolution::KeepLocal) => local.status(),
+            _ => shard.status(),
+        };
+        let shard = Shard { status, ..shard };
         let after = Arc::new(shard.clone());
         let all = pieces(map.kind(), &now.global_mappings, &now.local_mappings);
         let mut chosen = choices.iter();
@@ -99,7 +114,14 @@ impl<B: Stores> RecoveryManager<B> {
     ) -> Result<()> {
         let Settlement { removed, added, local, lost, .. } = settlement;
         let content = Content { mappings: local, neighbours, expected, lost };
-        let request = mend_shard::request(map, shard, shard.location(), (removed, added), Some(content));
+        let request = mend_shard::request(
+            "ResolveMappingDifferences",
+            map,
+            shard,
+            shard.location(),
+            (removed, added),
+            Some(content),
+        );
         self.run(&request).await
     }
 
@@ -107,6 +129,7 @@ impl<B: Stores> RecoveryManager<B> {
     async fn give_up(&self, map: &ShardMapInfo, id: ShardId, keys: &[EncodedRange]) -> Result<()> {
         let shards = self.stores().shards(map.id()).await?;
         let Some(shard) = shards.iter().find(|shard| shard.id() == id) else { return Ok(()) };
+        self.settle_operations(map, shard.location()).await?;
         let filter = RecordFilter { range: None, shard: Some(id) };
         let global = self.stores().mappings(map, &filter).await?;
         let (_, view) = self.local_view(map, shard.location(), &shards).await?.map_err(|difference| {
@@ -143,7 +166,7 @@ impl<B: Stores> RecoveryManager<B> {
         location.check()?;
         let mut rebuilt = Vec::new();
         for map in self.stores().shard_maps().await? {
-            for entry in self.unfinished(&map, Some(location)).await? {
+            for entry in self.unfinished(&map, location).await? {
                 self.coordinator().undo_around(&entry, Absent::Gone(location)).await?;
             }
             let shards = self.stores().shards(map.id()).await?;
@@ -151,7 +174,7 @@ impl<B: Stores> RecoveryManager<B> {
             match self.look(&map, location, true).await? {
                 Some(found) if found.local.is_some() => {
                     let choices = vec![Resolution::KeepGlobal; found.mappings.len()];
-                    self.resolve_chosen(&found, &choices).await?;
+                    self.resolve_chosen(&found, &choices, Resolution::KeepGlobal).await?;
                 }
                 _ => self.rewrite(&map, shard, &shards).await?,
             }
@@ -191,7 +214,9 @@ impl<B: Stores> RecoveryManager<B> {
 
     async fn rebuild_map(&self, name: &str, locations: &[ShardLocation]) -> Result<()> {
         let map = self.map(name).await?;
-        self.settle_operations(&map).await?;
+        for location in locations {
+            self.settle_operations(&map, location).await?;
+        }
         let mut claims: Vec<(MappingRecord, &ShardLocation)> = Vec::new();
         for location in locations {
             let found = self.look(&map, location, true).await?.filter(|found| found.local.is_some());
@@ -223,11 +248,15 @@ impl<B: Stores> RecoveryManager<B> {
         for location in locations {
             if let Some(found) = self.look(&map, location, true).await? {
                 let choices = vec![Resolution::KeepLocal; found.mappings.len()];
-                self.resolve_chosen(&found, &choices).await?;
+                self.resolve_chosen(&found, &choices, Resolution::KeepLocal).await?;
             }
         }
         Ok(())
     }
+}
+
+fn blame(error: Error, differences: &ShardDifferences) -> Error {
+    about(error, "ResolveMappingDifferences").with_map(differences.map.shared_name(), differences.map.key_type())
 }
 
 fn overlap(kind: ShardMapKind, a: &MappingRecord, b: &MappingRecord) -> bool {
