@@ -24,6 +24,8 @@ mod model;
 mod operations;
 mod permissions;
 mod processes;
+#[path = "../suite/recovery/mod.rs"]
+mod recovery;
 mod routing;
 #[path = "../suite/scenarios/keys.rs"]
 #[allow(dead_code, reason = "the scenarios use the rest")]
@@ -43,6 +45,7 @@ mod support {
 
 conformance::conformance!(every_call, crate::environment::Live);
 conformance::conformance_with_access!(versions, crate::environment::Live);
+recovery::recovery_tests!(recovery_of_stores, crate::environment::Live);
 golden::golden_tests!(golden_data, crate::golden_databases::GoldenDatabases);
 
 fn main() {
@@ -54,6 +57,7 @@ fn main() {
         every_call::trials(),
         versions::trials(),
         golden_data::trials(),
+        recovery_of_stores::trials(),
         operations::trials(),
         sessions::trials(),
         routing::trials(),
