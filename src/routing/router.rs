@@ -215,6 +215,11 @@ impl<W: Word> Router<W> {
             Err(error) if is_stale(&error) && fresh.id == record.id => {
                 Err(disagreement(error).at_shard(fresh.shard.location()))
             }
+            Err(error) if is_stale(&error) => {
+                // Changed again since it was read: the cache must not keep what the shard has just denied.
+                let _ = self.cache.invalidate(&fresh);
+                Err(error)
+            }
             Err(error) => Err(error),
         }
     }

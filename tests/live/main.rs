@@ -13,6 +13,7 @@
 #[macro_use]
 mod trials;
 
+mod chaos;
 #[path = "../suite/conformance/mod.rs"]
 mod conformance;
 mod environment;
@@ -59,6 +60,7 @@ fn main() {
         golden_data::trials(),
         recovery_of_stores::trials(),
         operations::trials(),
+        chaos::trials(),
         sessions::trials(),
         routing::trials(),
         upgrade::trials(),
