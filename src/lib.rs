@@ -100,11 +100,11 @@ pub use gsm::CreateMode;
 pub use key::{EncodedKey, EncodedRange, KeyRange, KeyType, ShardKey};
 pub use list_map::ListShardMap;
 pub use lsm::Validation;
-pub use manager::ShardMapManager;
+pub use manager::{ShardMapManager, ShardUpgrade, UpgradeReport};
 pub use model::{
     KeyedMapping, LockToken, Mapping, MappingFilter, MappingId, MappingStatus, OperationId, Place, PointMapping,
     Points, Protocol, RangeMapping, Ranges, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
-    ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, ShardVersion, StoreVersion,
+    ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, ShardVersion, StoreUpgrade, StoreVersion,
 };
 pub use operation::{Plan, PlanAction, PlanStep, RetryPolicy, Stores};
 pub use options::{LoadPolicy, Options};

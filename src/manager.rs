@@ -2,11 +2,14 @@
 
 mod schema_infos;
 
+mod upgrade;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::upgrade::{ShardUpgrade, UpgradeReport};
 use crate::backend::{Backend, blocking};
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Result};
 use crate::gsm::CreateMode;
@@ -14,7 +17,7 @@ use crate::key::{BinaryWord, ShardKey, Word, WordSize};
 use crate::list_map::ListShardMap;
 use crate::model::{
     Mapping, MappingRecord, PointMapping, RangeMapping, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
-    ShardMapName, StoreVersion,
+    ShardMapName,
 };
 use crate::operation::{Coordinator, Stores};
 use crate::options::{LoadPolicy, Options};
@@ -77,7 +80,8 @@ impl<B: Stores> ShardMapManager<B> {
     /// One request; with [`LoadPolicy::Eager`] one more that reads every mapping.
     ///
     /// # Errors
-    /// `NotFound` if there is no store; `VersionMismatch` if its major version is not ours; `Unavailable`; `StoreDamaged`.
+    /// `NotFound` if there is no store; `VersionMismatch` if its version [cannot be used](crate::StoreVersion::is_usable): an
+    /// older one has to be [upgraded](Self::upgrade); `Unavailable`; `StoreDamaged`.
     pub async fn open(backend: B, options: Options) -> Result<Self> {
         Self::try_open(backend, options).await?.ok_or_else(|| {
             let error = Error::new(
@@ -97,11 +101,11 @@ impl<B: Stores> ShardMapManager<B> {
         let operation = "TryGetSqlShardMapManager";
         let version = backend.global_version().await.map_err(|error| factory(error, operation))?;
         let Some(version) = version else { return Ok(None) };
-        let manager = Self { shared: Arc::new(Shared { stores: backend, options, routers: Mutex::default() }) };
-        if version.major != StoreVersion::CURRENT.major {
-            // The next request would say so; so does this one.
-            let _ = manager.shared.stores.shard_maps().await.map_err(|error| factory(error, operation))?;
+        if !version.is_usable() {
+            let error = version.mismatch(ErrorCode::GlobalStoreVersionMismatch);
+            return Err(factory(error.at_global(), operation));
         }
+        let manager = Self { shared: Arc::new(Shared { stores: backend, options, routers: Mutex::default() }) };
         if manager.shared.options.load_policy == LoadPolicy::Eager {
             manager.load_all().await.map_err(|error| factory(error, operation))?;
         }

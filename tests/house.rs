@@ -93,10 +93,13 @@ fn modules_use_only_what_their_layer_allows() {
 }
 
 /// Calls of `GlobalStore` and `LocalStore` that write.
-const WRITES: [&str; 9] = [
+const WRITES: [&str; 12] = [
     "create_global",
+    "upgrade_global",
+    "upgrade_local",
     "add_shard_map",
     "remove_shard_map",
+    "detach_shard",
     "add_schema_info",
     "update_schema_info",
     "remove_schema_info",

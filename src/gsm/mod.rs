@@ -5,8 +5,9 @@
 //! in which order, and what to do about a refusal, is decided above.
 //!
 //! Invariant: a call that fails has changed nothing, unless its error is of kind
-//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's major version first and answers
-//! [`Refusal::StoreVersionMismatch`](crate::error::Refusal::StoreVersionMismatch) if it differs.
+//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's version first and answers
+//! [`Refusal::StoreVersionMismatch`](crate::error::Refusal::StoreVersionMismatch) if it is not
+//! [usable](crate::StoreVersion::is_usable); an upgrade is there for one that is older.
 
 mod request;
 #[cfg(feature = "sql-server")]
@@ -32,7 +33,7 @@ use crate::error::Result;
 use crate::key::EncodedKey;
 use crate::model::{
     MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapName,
-    StoreVersion,
+    StoreUpgrade, StoreVersion,
 };
 
 /// The global store of a backend.
@@ -44,8 +45,18 @@ pub trait GlobalStore: Backend {
     /// A connection that holds the lock of one operation.
     type Session: GlobalSession;
 
-    /// The version of the store, or `None` where there is none.
+    /// The version of the store, or `None` where there is none. Whatever version it is, it is a value here. A store of whose
+    /// tables only some are there may be `StoreDamaged`.
     fn global_version(&self) -> impl Future<Output = Result<Option<StoreVersion>>> + Send;
+
+    /// Brings the store to [`StoreVersion::CURRENT`], step by step from version to version. One that has that version already,
+    /// or a later one of the same major version, is left as it is; clients that work with it wait while it goes on.
+    ///
+    /// Two clients at once: both succeed. A call that fails, or whose future is dropped, leaves the version that was there, or a
+    /// later one, and never a mixture; the next call goes on from there. Without a store it fails with code
+    /// [`ShardMapManagerStoreDoesNotExist`](crate::ErrorCode::ShardMapManagerStoreDoesNotExist); one of another major version
+    /// is refused, and one with a table missing is `StoreDamaged`, both as they are.
+    fn upgrade_global(&self) -> impl Future<Output = Result<StoreUpgrade>> + Send;
 
     /// Makes the store at [`StoreVersion::CURRENT`]. With [`CreateMode::Keep`] a store that is there is an error with code
     /// [`ShardMapManagerStoreAlreadyExists`](crate::ErrorCode::ShardMapManagerStoreAlreadyExists); with

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::key::EncodedKey;
 use crate::model::{
     MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
-    ShardMapName, StoreVersion,
+    ShardMapName, StoreUpgrade, StoreVersion,
 };
 
 const TABLE: &str = "ShardMapsGlobal";
@@ -82,6 +82,10 @@ impl GlobalStore for SqlServer {
 
     async fn global_version(&self) -> Result<Option<StoreVersion>> {
         self.version(&Database::global(), StoreKind::Global).await
+    }
+
+    async fn upgrade_global(&self) -> Result<StoreUpgrade> {
+        self.upgrade(&Database::global(), StoreKind::Global).await
     }
 
     async fn create_global(&self, mode: CreateMode) -> Result<()> {

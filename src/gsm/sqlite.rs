@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};
 use crate::key::{EncodedKey, KeyType};
 use crate::model::{
     LockToken, MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo,
-    ShardMapKind, ShardMapName, StoreVersion,
+    ShardMapKind, ShardMapName, StoreUpgrade, StoreVersion,
 };
 
 type Answer<T> = std::result::Result<T, StatementFault>;
@@ -208,6 +208,10 @@ impl GlobalStore for Sqlite {
             return Ok(None);
         }
         database.run(|connection| STORE.version(connection)).await
+    }
+
+    async fn upgrade_global(&self) -> Result<StoreUpgrade> {
+        self.global().run(|connection| STORE.upgrade(connection)).await
     }
 
     async fn create_global(&self, mode: CreateMode) -> Result<()> {

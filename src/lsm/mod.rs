@@ -5,7 +5,7 @@
 //! validating it is a question to this store.
 //!
 //! Invariant: a call that fails has changed nothing, unless its error is of kind
-//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's major version first.
+//! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's version first.
 
 #[cfg(feature = "sql-server")]
 mod sql_server;
@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::key::{EncodedKey, EncodedRange};
 use crate::model::{
     MappingId, MappingRecord, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
-    ShardMapInfo, ShardMapKind, ShardVersion, StoreVersion,
+    ShardMapInfo, ShardMapKind, ShardVersion, StoreUpgrade, StoreVersion,
 };
 
 /// The local stores of a backend's shards.
@@ -35,6 +35,11 @@ pub trait LocalStore: Backend {
 
     /// The version of a shard's store, or `None` where the shard has none. A shard that cannot be reached is an error.
     fn local_version(&self, location: &ShardLocation) -> impl Future<Output = Result<Option<StoreVersion>>> + Send;
+
+    /// Brings a shard's store to [`StoreVersion::CURRENT`], under the rules of
+    /// [`upgrade_global`](crate::gsm::GlobalStore::upgrade_global). Refused with `ShardMapDoesNotExist` where the shard has none:
+    /// an upgrade installs no store.
+    fn upgrade_local(&self, location: &ShardLocation) -> impl Future<Output = Result<StoreUpgrade>> + Send;
 
     /// What a shard's store knows of maps and shards: a row for each map that the database is part of.
     fn local_shards(&self, location: &ShardLocation)

@@ -19,7 +19,7 @@ use crate::error::{Error, Refusal, Result};
 use crate::key::EncodedKey;
 use crate::model::{
     LockToken, MappingRecord, MappingStatus, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation,
-    ShardMapId, ShardMapInfo, ShardVersion, StoreVersion,
+    ShardMapId, ShardMapInfo, ShardVersion, StoreUpgrade, StoreVersion,
 };
 
 type Answer<T> = std::result::Result<T, StatementFault>;
@@ -31,6 +31,10 @@ impl LocalStore for Sqlite {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.shard(location).run(|connection| STORE.version(connection)).await
+    }
+
+    async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {
+        self.shard(location).run(|connection| STORE.upgrade(connection)).await
     }
 
     async fn local_shards(&self, location: &ShardLocation) -> Result<Vec<(ShardMapInfo, Shard)>> {

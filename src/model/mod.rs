@@ -26,4 +26,4 @@ pub use sessions::{SessionPolicy, SessionsEnded};
 pub use shard::Shard;
 pub use shard_map::{ShardMapInfo, ShardMapKind};
 pub use status::{MappingStatus, ShardStatus};
-pub use version::StoreVersion;
+pub use version::{StoreUpgrade, StoreVersion};

@@ -19,7 +19,7 @@ use shardlet::lsm::{
 use shardlet::model::MappingRecord;
 use shardlet::{
     CreateMode, EncodedKey, Error, ErrorCode, ErrorKind, MappingId, OperationId, Result, SessionsEnded, Shard, ShardId,
-    ShardLocation, ShardMapId, ShardMapInfo, ShardMapName, StoreVersion,
+    ShardLocation, ShardMapId, ShardMapInfo, ShardMapName, StoreUpgrade, StoreVersion,
 };
 use tokio::sync::oneshot;
 
@@ -362,6 +362,10 @@ impl<B: GlobalStore> GlobalStore for Gate<B> {
         self.writes("change locks", format!("{change:?}"), self.inner.change_lock(map, change), deed).await
     }
 
+    async fn upgrade_global(&self) -> Result<StoreUpgrade> {
+        self.writes("upgrade", "", self.inner.upgrade_global(), |_| Deed::Nothing).await
+    }
+
     async fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> Result<Detaching> {
         self.writes("detach shard", "", self.inner.detach_shard(map, shard), |_| Deed::Nothing).await
     }
@@ -477,6 +481,10 @@ impl<B: LocalStore> LocalStore for Gate<B> {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.reads("local version", location, self.inner.local_version(location)).await
+    }
+
+    async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {
+        self.writes("upgrade", "", self.inner.upgrade_local(location), |_| Deed::Nothing).await
     }
 
     async fn local_shards(&self, location: &ShardLocation) -> Result<Vec<(ShardMapInfo, Shard)>> {

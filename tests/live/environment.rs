@@ -43,6 +43,14 @@ impl Live {
         shards
     }
 
+    /// The database of a place, and the table of its store's version.
+    fn version_table(&self, place: &Place) -> (String, &'static str) {
+        match place {
+            Place::Shard(location) => (location.database().to_owned(), "ShardMapManagerLocal"),
+            _ => (self.databases.global(), "ShardMapManagerGlobal"),
+        }
+    }
+
     /// Every place that may be a shard.
     pub fn places(&self) -> Vec<ShardLocation> {
         (0..SHARDS).map(|number| self.location(number)).collect()
@@ -77,12 +85,28 @@ impl Access for Live {
     }
 
     async fn set_version(&self, place: &Place, major: i32, minor: i32) {
-        let (database, table) = match place {
-            Place::Shard(location) => (location.database().to_owned(), "ShardMapManagerLocal"),
-            _ => (self.databases.global(), "ShardMapManagerGlobal"),
-        };
+        let (database, table) = self.version_table(place);
         let sql = format!("UPDATE __ShardManagement.{table} SET StoreVersionMajor = @P1, StoreVersionMinor = @P2");
         assert_eq!(Direct::to(&database).await.execute(&sql, &[&major, &minor]).await, 1);
+    }
+
+    async fn set_version_1_0(&self, place: &Place) {
+        let (database, table) = self.version_table(place);
+        let mut direct = Direct::to(&database).await;
+        direct.run(&format!("DROP TABLE __ShardManagement.{table}")).await;
+        let key = format!("CONSTRAINT pk{table}_StoreVersion PRIMARY KEY (StoreVersion)");
+        direct.run(&format!("CREATE TABLE __ShardManagement.{table} (StoreVersion int NOT NULL, {key})")).await;
+        direct.run(&format!("INSERT INTO __ShardManagement.{table} (StoreVersion) VALUES (1)")).await;
+    }
+
+    async fn empty_table(&self, place: &Place, table: &str) {
+        let (database, _) = self.version_table(place);
+        Direct::to(&database).await.run(&format!("DELETE FROM __ShardManagement.{table}")).await;
+    }
+
+    async fn drop_table(&self, place: &Place, table: &str) {
+        let (database, _) = self.version_table(place);
+        Direct::to(&database).await.run(&format!("DROP TABLE __ShardManagement.{table}")).await;
     }
 }
 

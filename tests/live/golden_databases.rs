@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::server::{Databases, Direct, credentials, is_babelfish};
-use crate::support::declared::{Column, Constraint, Table};
+use crate::support::declared::{Column, Constraint, Table, statement};
 use crate::support::golden_files::{DATABASES, golden_file, rows, text, unhex};
 use crate::support::raw_stores::{RawStores, Row, Store, install};
 
@@ -23,7 +23,7 @@ pub struct GoldenDatabases {
     /// Past the library, one to each store. Before the databases, so that they close first.
     direct: Mutex<BTreeMap<Store, Direct>>,
     databases: Databases,
-    /// `declared` of version 1.2 by kind of store.
+    /// What stores are like at each version, by kind of store.
     golden: Value,
 }
 
@@ -57,8 +57,9 @@ impl GoldenDatabases {
 
     /// A name as it was declared, where the engine has folded it.
     fn unfolded(&self, store: Store, name: &str, folds: bool) -> String {
-        let tables = self.declared_there(store).as_object().unwrap();
-        let known = tables.iter().flat_map(|(table, declared)| {
+        let kind = if store == Store::Global { "gsm" } else { "lsm" };
+        let versions = ["1.2", "1.0"].map(|version| self.golden[kind][version]["declared"].as_object().unwrap());
+        let known = versions.into_iter().flatten().flat_map(|(table, declared)| {
             let named = ["columns", "constraints"].into_iter().flat_map(|kind| rows(declared, kind));
             std::iter::once(table.as_str()).chain(named.map(|it| text(it, "name")))
         });
@@ -98,10 +99,11 @@ impl RawStores for GoldenDatabases {
     async fn load(&self, store: Store, tables: &Map<String, Value>) {
         let fill = async |direct: &mut Direct| {
             direct.run("BEGIN TRANSACTION").await;
-            for table in store.tables().iter().rev() {
+            let given = || store.tables().iter().filter(|table| tables.contains_key(**table));
+            for table in given().rev() {
                 direct.run(&format!("DELETE FROM __ShardManagement.{table}")).await;
             }
-            for table in store.tables() {
+            for table in given() {
                 let types: HashMap<_, _> = self.columns(store, table).into_iter().collect();
                 for row in tables[*table].as_array().unwrap() {
                     let cells = row.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
@@ -204,6 +206,43 @@ impl RawStores for GoldenDatabases {
         }
         Table { columns, constraints: BTreeSet::from_iter(constraints) }
     }
+
+    async fn declare(&self, store: Store, tables: &BTreeMap<String, Table>, routines: &[&str]) {
+        let declare = async |direct: &mut Direct| {
+            for table in store.tables().iter().rev() {
+                direct.run(&format!("DROP TABLE {}", full(table))).await;
+            }
+            for table in store.tables() {
+                let sql = statement(table, &tables[*table], full, |name| format!("[{name}]"), false);
+                direct.run(&sql).await;
+            }
+            for routine in routines {
+                let (kind, name) = routine.split_once(' ').unwrap();
+                let body = match kind {
+                    "procedure" => "AS SELECT 1",
+                    _ => "() RETURNS int AS BEGIN RETURN 1 END",
+                };
+                direct.run(&format!("DROP {kind} IF EXISTS {}", full(name))).await;
+                direct.run(&format!("CREATE {kind} {} {body}", full(name))).await;
+            }
+        };
+        self.with(store, declare).await;
+    }
+
+    async fn run(&self, store: Store, statement: &str, table: &str) {
+        self.with(store, async |direct| direct.run(&statement.replace("{table}", &full(table))).await).await;
+    }
+
+    async fn routines(&self, store: Store) -> Option<BTreeSet<String>> {
+        let sql = "SELECT LOWER(ROUTINE_NAME) FROM INFORMATION_SCHEMA.ROUTINES WHERE LOWER(ROUTINE_SCHEMA) = '__shardmanagement'";
+        let rows = self.with(store, async |direct| direct.rows(sql, &[]).await).await;
+        Some(rows.iter().map(|row| row.get::<&str, _>(0).unwrap().to_owned()).collect())
+    }
+}
+
+/// The full name of a table or a routine.
+fn full(name: &str) -> String {
+    format!("__ShardManagement.[{name}]")
 }
 
 fn cell(data_type: &str, value: &Value) -> Box<dyn ToSql> {

@@ -1,11 +1,13 @@
 //! Stores that others have made: without our procedures, at other versions, half installed, and scripts that are run by hand.
 
+use shardlet::gsm::GlobalStore;
+use shardlet::lsm::LocalStore;
 use shardlet::{
-    ErrorKind, Options, RangeShardMap, SchemaInfo, ShardMapManager, ShardedTable, SqlServer, SqlServerOptions,
-    Validation,
+    ErrorKind, Options, Place, RangeShardMap, SchemaInfo, ShardMapManager, ShardedTable, SqlServer, SqlServerOptions,
+    StoreUpgrade, StoreVersion, Validation,
 };
 
-use crate::conformance::Environment;
+use crate::conformance::{Access, Environment};
 use crate::environment::Live;
 use crate::server::{Databases, Direct, credentials};
 use crate::support::consistency::assert_consistent;
@@ -16,6 +18,10 @@ trials! { upgrade {
     another_minor_version_works_and_version_1_0_is_refused,
     a_store_that_is_half_there_is_damaged,
     the_scripts_run_twice_and_by_two_clients_at_once,
+    two_clients_upgrade_at_once,
+    clients_wait_for_an_upgrade_and_go_on,
+    a_step_that_fails_leaves_the_version_before_it,
+    a_step_that_was_done_by_hand_is_not_done_again,
 } }
 
 type Range = RangeShardMap<i64, SqlServer>;
@@ -141,7 +147,7 @@ async fn another_minor_version_works_and_version_1_0_is_refused() {
     let other: Range = env.other_manager().await.range_shard_map("ranges").await.unwrap();
     for map in [&map, &other] {
         let refused = map.split_mapping(map.mapping_for_key(&5).await.unwrap(), 50).await.unwrap_err();
-        assert!(matches!(refused.kind(), ErrorKind::VersionMismatch | ErrorKind::StoreDamaged), "{refused:?}");
+        assert_eq!(refused.kind(), ErrorKind::VersionMismatch, "{refused:?}");
     }
     drop_procedures(&local).await;
     let open = other.open_connection_for_key(&5, &credentials(), Validation::Validate).await.unwrap_err();
@@ -180,21 +186,28 @@ async fn a_store_that_is_half_there_is_damaged() {
     assert_eq!(refused.kind(), ErrorKind::StoreDamaged, "{refused:?}");
 }
 
-/// Runs a script as an administrator would.
-async fn run_script(database: &str, script: &str) {
-    let mut direct = Direct::to(database).await;
-    let mut batch = String::new();
-    for line in script.lines().chain(["GO"]) {
+/// The batches of a script.
+fn batches(script: &str) -> Vec<String> {
+    let mut batches = vec![String::new()];
+    for line in script.lines() {
         if line.trim().eq_ignore_ascii_case("go") {
-            if !batch.trim().is_empty() {
-                let done = direct.try_run(&batch).await;
-                done.unwrap_or_else(|error| panic!("{error}\n{batch}"));
-            }
-            batch.clear();
+            batches.push(String::new());
         } else {
+            let batch = batches.last_mut().unwrap();
             batch.push_str(line);
             batch.push('\n');
         }
+    }
+    batches.retain(|batch| !batch.trim().is_empty());
+    batches
+}
+
+/// Runs a script as an administrator would.
+async fn run_script(database: &str, script: &str) {
+    let mut direct = Direct::to(database).await;
+    for batch in batches(script) {
+        let done = direct.try_run(&batch).await;
+        done.unwrap_or_else(|error| panic!("{error}\n{batch}"));
     }
     assert_eq!(direct.rows("SELECT @@TRANCOUNT", &[]).await[0].get::<i32, _>(0), Some(0));
 }
@@ -226,4 +239,157 @@ async fn the_scripts_run_twice_and_by_two_clients_at_once() {
     install(databases.shard(0), LOCAL).await;
     drop(map.open_connection_for_key(&5, &credentials(), Validation::Validate).await.unwrap());
     assert_consistent(map.manager().backend(), &[databases.location(0)], "after all").await;
+}
+
+const STEPS: [[&str; 2]; 2] = [
+    [
+        include_str!("../../sql/sql_server/gsm/0100_to_0101.sql"),
+        include_str!("../../sql/sql_server/gsm/0101_to_0102.sql"),
+    ],
+    [
+        include_str!("../../sql/sql_server/lsm/0100_to_0101.sql"),
+        include_str!("../../sql/sql_server/lsm/0101_to_0102.sql"),
+    ],
+];
+
+/// Gives the stores of the map's shards, and the global one, an older version.
+async fn make_older(env: &Live, minor: i32) {
+    let places = [Place::Global, Place::Shard(env.location(0)), Place::Shard(env.location(1))];
+    for place in &places {
+        match minor {
+            0 => env.set_version_1_0(place).await,
+            _ => env.set_version(place, 1, minor).await,
+        }
+    }
+}
+
+async fn two_clients_upgrade_at_once() {
+    let env = Live::new().await;
+    let map = two_ranges(&env).await;
+    for minor in [0, 1] {
+        make_older(&env, minor).await;
+        let [a, b] = [(), ()].map(|()| env.databases.backend(SqlServerOptions::default()));
+        let (a, b) = tokio::join!(ShardMapManager::upgrade(&a), ShardMapManager::upgrade(&b));
+        for report in [a.unwrap(), b.unwrap()] {
+            assert!(report.is_complete() && report.shards.len() == 2, "{report}");
+        }
+        drop(map.open_connection_for_key(&5, &credentials(), Validation::Validate).await.unwrap());
+        assert_consistent(env.backend(), &env.places(), "upgraded").await;
+    }
+}
+
+/// Some requests on the connection, in which those of others reach the server.
+async fn busy(direct: &mut Direct) {
+    for _ in 0..100 {
+        let _ = direct.rows("SELECT 1", &[]).await;
+    }
+}
+
+async fn clients_wait_for_an_upgrade_and_go_on() {
+    let env = Live::new().await;
+    let (map, credentials) = (two_ranges(&env).await, credentials());
+    for (minor, steps) in [(0, 2), (1, 1)] {
+        make_older(&env, minor).await;
+        // Another client has done all the steps of a store and not committed the last one.
+        let upgrading = async |database: &str, scripts: [&str; 2]| {
+            let mut direct = Direct::to(database).await;
+            let mut all: Vec<_> = scripts.iter().skip(2 - steps).flat_map(|script| batches(script)).collect();
+            let commit = all.pop().unwrap();
+            for batch in &all {
+                direct.run(batch).await;
+            }
+            (direct, commit)
+        };
+        let mut reading = std::pin::pin!(map.mapping_for_key(&5));
+        let (mut direct, commit) = upgrading(&env.databases.global(), STEPS[0]).await;
+        tokio::select! {
+            biased;
+            read = &mut reading => panic!("it did not wait: {read:?}"),
+            () = busy(&mut direct) => {}
+        }
+        direct.run(&commit).await;
+        let _ = reading.await.unwrap();
+
+        let mut opening = std::pin::pin!(map.open_connection_for_key(&5, &credentials, Validation::Validate));
+        let (mut direct, commit) = upgrading(&env.databases.shard(0), STEPS[1]).await;
+        tokio::select! {
+            biased;
+            opened = &mut opening => panic!("it did not wait: {opened:?}"),
+            () = busy(&mut direct) => {}
+        }
+        direct.run(&commit).await;
+        drop(opening.await.unwrap());
+    }
+}
+
+/// What a database says of a routine of the reference library.
+async fn has(database: &str, routine: &str) -> bool {
+    let sql = "SELECT 1 FROM INFORMATION_SCHEMA.ROUTINES WHERE LOWER(ROUTINE_NAME) = LOWER(@P1)";
+    !Direct::to(database).await.rows(sql, &[&routine]).await.is_empty()
+}
+
+async fn a_step_that_fails_leaves_the_version_before_it() {
+    let env = Live::new().await;
+    let _ = two_ranges(&env).await;
+    let backend = env.backend();
+    let (database, place, at) = (env.databases.shard(0), Place::Shard(env.location(0)), env.location(0));
+    let mut direct = Direct::to(&database).await;
+    let table = "__ShardManagement.ShardMapManagerLocal";
+    for (minor, hold, release) in [
+        (
+            0,
+            format!("CREATE TABLE dbo.holds (v int NOT NULL REFERENCES {table} (StoreVersion))"),
+            "DROP TABLE dbo.holds".to_owned(),
+        ),
+        (
+            1,
+            format!("ALTER TABLE {table} ADD CONSTRAINT held CHECK (StoreVersionMinor < 2)"),
+            format!("ALTER TABLE {table} DROP CONSTRAINT held"),
+        ),
+    ] {
+        match minor {
+            0 => env.set_version_1_0(&place).await,
+            _ => env.set_version(&place, 1, minor).await,
+        }
+        direct.run("CREATE PROCEDURE __ShardManagement.spUpdateShardLocal AS SELECT 1").await;
+        direct.run(&hold).await;
+        let from = StoreVersion { major: 1, minor };
+        for _ in 0..2 {
+            let error = backend.upgrade_local(&at).await.unwrap_err();
+            assert_eq!((error.kind(), error.place()), (ErrorKind::StoreDamaged, Some(&place)), "{error:?}");
+            assert_eq!(backend.local_version(&at).await.unwrap(), Some(from));
+            assert!(has(&database, "spUpdateShardLocal").await, "the whole step was rolled back");
+        }
+        direct.run(&release).await;
+        let done = backend.upgrade_local(&at).await.unwrap();
+        assert_eq!(done, StoreUpgrade::new(from, StoreVersion::CURRENT));
+        assert!(!has(&database, "spUpdateShardLocal").await);
+    }
+    assert_consistent(env.backend(), &env.places(), "after all").await;
+}
+
+async fn a_step_that_was_done_by_hand_is_not_done_again() {
+    let env = Live::new().await;
+    let _ = two_ranges(&env).await;
+    make_older(&env, 0).await;
+    run_script(&env.databases.global(), STEPS[0][0]).await;
+    run_script(&env.databases.shard(0), STEPS[1][0]).await;
+    let done = StoreUpgrade::new(StoreVersion { major: 1, minor: 1 }, StoreVersion::CURRENT);
+    assert_eq!(env.backend().upgrade_global().await.unwrap(), done);
+    assert_eq!(env.backend().upgrade_local(&env.location(0)).await.unwrap(), done);
+    // Procedures that fit are not dropped by a script that comes late.
+    for (database, scripts, routine) in [
+        (env.databases.global(), STEPS[0], "spLockOrUnlockShardMappingsGlobal"),
+        (env.databases.shard(0), STEPS[1], "spUpdateShardLocal"),
+    ] {
+        let mut direct = Direct::to(&database).await;
+        direct.run(&format!("CREATE PROCEDURE __ShardManagement.{routine} AS SELECT 1")).await;
+        for script in scripts {
+            run_script(&database, script).await;
+        }
+        assert!(has(&database, routine).await);
+    }
+    assert_eq!(env.backend().global_version().await.unwrap(), Some(StoreVersion::CURRENT));
+    let local = env.backend().local_version(&env.location(0)).await.unwrap();
+    assert_eq!(local, Some(StoreVersion::CURRENT));
 }

@@ -80,13 +80,40 @@ impl Access for SqliteInDirectory {
     }
 
     async fn set_version(&self, place: &Place, major: i32, minor: i32) {
-        let table = match place {
-            Place::Shard(_) => "ShardMapManagerLocal",
-            _ => "ShardMapManagerGlobal",
-        };
+        let table = version_table(place);
         let sql =
             format!(r#"UPDATE "__ShardManagement.{table}" SET "StoreVersionMajor" = ?1, "StoreVersionMinor" = ?2"#);
         let changed = Connection::open(self.file(place)).unwrap().execute(&sql, [major, minor]).unwrap();
         assert_eq!(changed, 1);
+    }
+
+    async fn set_version_1_0(&self, place: &Place) {
+        let table = version_table(place);
+        let sql = format!(
+            r#"DROP TABLE "__ShardManagement.{table}";
+               CREATE TABLE "__ShardManagement.{table}" (
+                   "StoreVersion" INTEGER NOT NULL,
+                   CONSTRAINT "pk{table}_StoreVersion" PRIMARY KEY ("StoreVersion")
+               ) STRICT;
+               INSERT INTO "__ShardManagement.{table}" ("StoreVersion") VALUES (1)"#
+        );
+        Connection::open(self.file(place)).unwrap().execute_batch(&sql).unwrap();
+    }
+
+    async fn empty_table(&self, place: &Place, table: &str) {
+        let sql = format!(r#"DELETE FROM "__ShardManagement.{table}""#);
+        let _ = Connection::open(self.file(place)).unwrap().execute(&sql, []).unwrap();
+    }
+
+    async fn drop_table(&self, place: &Place, table: &str) {
+        let sql = format!(r#"DROP TABLE "__ShardManagement.{table}""#);
+        Connection::open(self.file(place)).unwrap().execute_batch(&sql).unwrap();
+    }
+}
+
+fn version_table(place: &Place) -> &'static str {
+    match place {
+        Place::Shard(_) => "ShardMapManagerLocal",
+        _ => "ShardMapManagerGlobal",
     }
 }

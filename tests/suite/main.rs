@@ -31,3 +31,4 @@ mod routing_faults;
 mod scenarios;
 mod sessions;
 mod support;
+mod upgrade;

@@ -110,6 +110,7 @@ async fn child() {
         "hold" => hold(store, &detail).await,
         "operate" => operate_and_tell(store, &detail).await,
         "session" => use_session(store).await,
+        "upgrade" => upgrade_and_tell(store).await,
         _ => panic!("no such role: {role}"),
     }
 }
@@ -185,6 +186,50 @@ async fn processes_that_create_the_store_at_once_share_one() {
         assert_eq!(said[0], format!("{} {}", map.id(), map.shard(&location(0)).await.unwrap().id()), "round {round}");
         assert_settled(&map, directory.path(), "created at once").await;
     }
+}
+
+// Several processes upgrade one store.
+
+async fn upgrade_and_tell(store: Sqlite) {
+    say("ready");
+    let _ = hear().await;
+    let report = ShardMapManager::upgrade(&store).await.unwrap();
+    say(&format!("{} {}", report.global.to, report.is_complete()));
+}
+
+#[tokio::test]
+async fn processes_that_upgrade_the_store_at_once_all_succeed() {
+    let directory = directory();
+    let map = set_up(&directory).await;
+    let before = picture(&map).await;
+    let places = map.manager().shard_locations().await.unwrap();
+    let mut files = vec![(directory.path().join("gsm.db"), "Global")];
+    files.extend(
+        places.iter().map(|place| {
+            (directory.path().join(format!("shards/{}/{}.db", place.server(), place.database())), "Local")
+        }),
+    );
+    for (file, kind) in files {
+        let table = format!("\"__ShardManagement.ShardMapManager{kind}\"");
+        let sql = format!(
+            "DROP TABLE {table}; CREATE TABLE {table} (\"StoreVersion\" INTEGER NOT NULL PRIMARY KEY) STRICT; \
+             INSERT INTO {table} VALUES (1)"
+        );
+        crate::support::contents::raw(&file).execute_batch(&sql).unwrap();
+    }
+    let mut children: Vec<_> = (0..3).map(|_| Process::start("upgrade", &directory, "")).collect();
+    for child in &mut children {
+        child.expect("ready").await;
+    }
+    for child in &mut children {
+        child.tell("go").await;
+    }
+    for mut child in children {
+        child.expect("1.2 true").await;
+        child.ends_well().await;
+    }
+    assert_eq!(picture(&map).await, before);
+    assert_settled(&map, directory.path(), "upgraded at once").await;
 }
 
 // Several processes change one map.

@@ -14,7 +14,10 @@ use crate::support::{location, shards};
 fn taken(probe: &Probe<Sqlite>, at: &[usize]) -> (usize, usize) {
     let on_shards: usize = at
         .iter()
-        .flat_map(|shard| [false, true].map(|undoing| Call::ChangeLocal { at: location(*shard), undoing }))
+        .flat_map(|shard| {
+            let changes = [false, true].map(|undoing| Call::ChangeLocal { at: location(*shard), undoing });
+            changes.into_iter().chain([Call::UpgradeLocal(location(*shard))])
+        })
         .chain([Call::OpenRouted, Call::LocalMappings, Call::LocalShards, Call::LocalVersion])
         .map(|call| probe.count(&call))
         .sum();
@@ -108,6 +111,12 @@ async fn each_call_makes_as_many_requests_as_documented() {
     seen.push(("open, lazy: 1 + 0", taken(&probe, &at)));
     let _ = ShardMapManager::open(probe.clone(), lazy().load_policy(LoadPolicy::Eager)).await.unwrap();
     seen.push(("open, eager: 2 + 0", taken(&probe, &at)));
+
+    let report = ShardMapManager::upgrade(&probe).await.unwrap();
+    assert_eq!(report.shards.len(), 2);
+    seen.push(("upgrade of two shards: 2 + 2", taken(&probe, &at)));
+    let _ = manager.upgrade_shard(&location(1)).await.unwrap();
+    seen.push(("upgrade of a shard: 0 + 1", taken(&probe, &at)));
 
     let open = |validation| map.open_connection_for_key(&7, &NoCredentials, validation);
     drop(open(Validation::Validate).await.unwrap());

@@ -28,6 +28,9 @@ pub const RESET: &str = "sys.sp_reset_connection";
 /// Part of the batch that follows each reset.
 pub const SETTINGS: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
+/// Part of the question for the tables that a store misses.
+pub const MISSING_TABLES: &str = "OBJECT_ID(N'__ShardManagement.' + t.name";
+
 /// Part of the statement that releases the lock of an operation.
 pub const RELEASE: &str = "sp_releaseapplock";
 
@@ -54,6 +57,9 @@ pub fn script(server: &Endpoint) {
         let _ = server.on_procedure(&procedure(name), |_| Answer::return_code(1));
     }
     let _ = server.on_procedure(&procedure("ListShardMaps"), |_| no_maps());
+    let versions = [("StoreVersionMajor", Type::Int), ("StoreVersionMinor", Type::Int)];
+    let _ = server.on_statement("ShardMapManager", move |_| Answer::rows(versions, [[1.into(), 2.into()]]));
+    let _ = server.on_statement(MISSING_TABLES, |_| Answer::done().columns([("name", Type::Text)]));
     // As a server does, it says that it has rolled back what was open.
     let _ = server.on_procedure(RESET, |call| ended(&call));
     let _ = server.on_batch(ROLLBACK, |call| ended(&call));

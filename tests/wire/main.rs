@@ -33,3 +33,4 @@ mod sessions;
 mod store;
 mod storm;
 mod transactions;
+mod upgrade;

@@ -102,6 +102,10 @@ async fn managers_and_maps() {
     table.row("delete_schema_info", (1, 0, 0), manager.delete_schema_info("orders")).await;
     let _ = table.row("undo_pending_operations, none", (1, 0, 0), manager.undo_pending_operations()).await;
     assert_eq!(server.connections().len(), 1);
+    let report = table.row("upgrade of two shards, nothing to do", (3, 4, 0), ShardMapManager::upgrade(&backend)).await;
+    assert!(report.is_complete() && !report.is_change(), "{report}");
+    let shard = shard_at(&server, "shard_0");
+    let _ = table.row("upgrade_shard, nothing to do", (0, 2, 0), manager.upgrade_shard(&shard)).await;
 }
 
 #[tokio::test]

@@ -116,8 +116,6 @@ pub async fn store() -> Endpoint {
         on(name, Answer::rows([("", Type::Int)], [[0.into()]]).code(1));
     }
     on("KillSessions", killed(Some(51), 0));
-    let versions = [("StoreVersionMajor", Type::Int), ("StoreVersionMinor", Type::Int)];
-    let _ = server.on_statement("ShardMapManager", move |_| Answer::rows(versions, [[1.into(), 2.into()]]));
     let _ = server.on_statement("sp_getapplock", |call| lock_given(&call));
     sessions(&server, 0);
     server

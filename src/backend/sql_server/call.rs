@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tiberius::{Command, CommandResult, IntoSql, Row};
 
-use super::fault::{Doing, fault, is_missing_procedure, late};
+use super::fault::{Doing, fault, is_missing_procedure, is_other_structure, late};
 use super::install::StoreKind;
 use super::link::{Link, Pooled};
 use crate::error::{Error, Refusal, Result};
+use crate::model::StoreVersion;
 
 /// A call of one of our procedures.
 pub(crate) struct Call<'c> {
@@ -71,11 +72,9 @@ impl Reply {
         match (refusal, self.rows(0).first()) {
             (Refusal::StoreVersionMismatch, Some(row)) => {
                 let part = |column| row.try_get::<i32, _>(column).ok().flatten().unwrap_or_default();
-                self.store.mismatch(part(0), part(1))
+                self.store.mismatch(StoreVersion { major: part(0), minor: part(1) })
             }
-            (Refusal::StoreVersionMismatch, None) => {
-                Error::damaged("the store's version table is empty: it is only half installed")
-            }
+            (Refusal::StoreVersionMismatch, None) => self.store.no_version(),
             _ => refusal.into_error(),
         }
     }
@@ -86,11 +85,13 @@ pub(crate) struct Unanswered {
     pub(crate) error: Error,
     /// The procedure is not there.
     pub(crate) missing_procedure: bool,
+    /// The procedure missed a table or a column.
+    pub(crate) other_structure: bool,
 }
 
 impl From<Error> for Unanswered {
     fn from(error: Error) -> Self {
-        Self { error, missing_procedure: false }
+        Self { error, missing_procedure: false, other_structure: false }
     }
 }
 
@@ -121,7 +122,11 @@ impl Pooled {
             }
             Err(error) => {
                 link.condition.failed(&error);
-                Err(Unanswered { missing_procedure: is_missing_procedure(&error), error: fault(error, doing) })
+                Err(Unanswered {
+                    missing_procedure: is_missing_procedure(&error),
+                    other_structure: is_other_structure(&error),
+                    error: fault(error, doing),
+                })
             }
         }
     }

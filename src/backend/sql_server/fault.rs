@@ -25,6 +25,9 @@ const BABELFISH_OTHER: u32 = 33_557_097;
 /// A procedure that is not there.
 const MISSING_PROCEDURE: u32 = 2_812;
 
+/// A column or a table that is not there.
+const MISSING_STRUCTURE: [u32; 2] = [207, 208];
+
 /// A row that a constraint refused.
 const CONSTRAINTS: [u32; 4] = [515, 547, 2_601, 2_627];
 
@@ -181,4 +184,13 @@ pub(crate) fn is_missing_procedure(error: &DriverError) -> bool {
         && (message.starts_with("procedure ")
             || message.starts_with("schema ") && message.contains("__shardmanagement"));
     token.code() == MISSING_PROCEDURE || (token.code() == BABELFISH_OTHER && missing)
+}
+
+/// True if a procedure was there and missed a table or a column.
+pub(crate) fn is_other_structure(error: &DriverError) -> bool {
+    let DriverError::Server(token) = error else { return false };
+    let message = token.message();
+    let missing =
+        message.ends_with("does not exist") && (message.starts_with("relation ") || message.starts_with("column "));
+    MISSING_STRUCTURE.contains(&token.code()) || (token.code() == BABELFISH_OTHER && missing)
 }

@@ -25,49 +25,91 @@ const INSTALLATION_LOCK: Duration = Duration::from_secs(60);
 const SEPARATOR: &str = "GO";
 
 impl StoreKind {
-    /// All columns, because version 1.0 had others.
+    /// All columns, because version 1.0 had others; one column of another name where only the version table is missing.
     fn version_query(self) -> &'static str {
         match self {
             Self::Global => {
                 "IF OBJECT_ID(N'__ShardManagement.ShardMapManagerGlobal', N'U') IS NOT NULL \
-                 SELECT * FROM __ShardManagement.ShardMapManagerGlobal"
+                 SELECT * FROM __ShardManagement.ShardMapManagerGlobal \
+                 ELSE IF OBJECT_ID(N'__ShardManagement.ShardMapsGlobal', N'U') IS NOT NULL SELECT 1 AS NoVersionTable"
             }
             Self::Local => {
                 "IF OBJECT_ID(N'__ShardManagement.ShardMapManagerLocal', N'U') IS NOT NULL \
-                 SELECT * FROM __ShardManagement.ShardMapManagerLocal"
+                 SELECT * FROM __ShardManagement.ShardMapManagerLocal \
+                 ELSE IF OBJECT_ID(N'__ShardManagement.ShardMapsLocal', N'U') IS NOT NULL SELECT 1 AS NoVersionTable"
             }
         }
     }
 
-    fn tables(self) -> &'static str {
+    /// The tables that a store consists of, beside its version table, and that are missing.
+    fn missing_tables_query(self) -> &'static str {
+        match self {
+            Self::Global => {
+                "SELECT t.name FROM (VALUES (N'ShardMapsGlobal'), (N'ShardsGlobal'), (N'ShardMappingsGlobal'), \
+                 (N'OperationsLogGlobal'), (N'ShardedDatabaseSchemaInfosGlobal')) AS t (name) \
+                 WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NULL"
+            }
+            Self::Local => {
+                "SELECT t.name FROM (VALUES (N'ShardMapsLocal'), (N'ShardsLocal'), (N'ShardMappingsLocal')) AS t (name) \
+                 WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NULL"
+            }
+        }
+    }
+
+    /// The name of the table that holds the version.
+    fn version_table(self) -> &'static str {
+        match self {
+            Self::Global => "ShardMapManagerGlobal",
+            Self::Local => "ShardMapManagerLocal",
+        }
+    }
+
+    pub(super) fn tables(self) -> &'static str {
         match self {
             Self::Global => include_str!("../../../sql/sql_server/gsm/0102.sql"),
             Self::Local => include_str!("../../../sql/sql_server/lsm/0102.sql"),
         }
     }
 
-    fn procedures(self) -> &'static str {
+    pub(super) fn procedures(self) -> &'static str {
         match self {
             Self::Global => include_str!("../../../sql/sql_server/gsm/procedures.sql"),
             Self::Local => include_str!("../../../sql/sql_server/lsm/procedures.sql"),
         }
     }
 
-    /// The error where the store has another version than ours; it says which side is the older one.
-    pub(super) fn mismatch(self, major: i32, minor: i32) -> Error {
-        let (store, ours) = (StoreVersion { major, minor }, StoreVersion::CURRENT);
-        let older = if store < ours { "the store is older and has to be upgraded" } else { "this library is older" };
-        let code = match self {
+    /// The error where the store has a version that cannot be used.
+    pub(super) fn mismatch(self, version: StoreVersion) -> Error {
+        version.mismatch(match self {
             Self::Global => ErrorCode::GlobalStoreVersionMismatch,
             Self::Local => ErrorCode::LocalStoreVersionMismatch,
-        };
-        let message = format!("the store has version {store}, this library uses {ours}: {older}");
-        Error::new(ErrorKind::VersionMismatch, code, message)
+        })
     }
+
+    /// The error where the version table is empty.
+    pub(super) fn no_version(self) -> Error {
+        Error::damaged(format!(
+            "the store's version table {} is empty or has other columns: it is only half installed",
+            self.version_table()
+        ))
+    }
+}
+
+/// What the version table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) version: StoreVersion,
+    /// An upgrade by the reference library has left its column.
+    pub(super) upgrade_lock: bool,
 }
 
 /// The version of a store, or `None` where the database has none.
 pub(crate) async fn version(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<Option<StoreVersion>> {
+    Ok(look(pooled, kind, limit).await?.map(|found| found.version))
+}
+
+/// What the version table of a store says, or `None` where the database has none.
+pub(super) async fn look(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<Option<Found>> {
     let link = pooled.link()?;
     link.condition.sent();
     let exchange = async { link.client.query(kind.version_query(), &[]).await?.into_results().await };
@@ -75,7 +117,7 @@ pub(crate) async fn version(pooled: &mut Pooled, kind: StoreKind, limit: Duratio
     match answer {
         Ok(results) => {
             link.condition.answered();
-            results.first().map(|rows| version_of(rows, kind)).transpose()
+            results.first().map(|rows| found_in(rows, kind)).transpose()
         }
         Err(error) => {
             link.condition.failed(&error);
@@ -84,28 +126,52 @@ pub(crate) async fn version(pooled: &mut Pooled, kind: StoreKind, limit: Duratio
     }
 }
 
-/// Version 1.0 is too old for every request, and its version table has one column.
-fn version_of(rows: &[Row], kind: StoreKind) -> Result<StoreVersion> {
-    let half = || Error::damaged("the store's version table is empty or has other columns: it is only half installed");
-    let row = rows.first().ok_or_else(half)?;
-    let column = |name: &str| {
-        let at = row.columns().iter().position(|column| column.name().eq_ignore_ascii_case(name))?;
-        row.try_get::<i32, _>(at).ok().flatten()
-    };
-    match (column("StoreVersionMajor"), column("StoreVersionMinor"), column("StoreVersion")) {
-        (Some(major), Some(minor), _) => Ok(StoreVersion { major, minor }),
-        (_, _, Some(major)) => Err(kind.mismatch(major, 0)),
-        _ => Err(half()),
+/// The version table of 1.0 has one column for the version.
+fn found_in(rows: &[Row], kind: StoreKind) -> Result<Found> {
+    let row = rows.first().ok_or_else(|| kind.no_version())?;
+    let at = |name: &str| row.columns().iter().position(|column| column.name().eq_ignore_ascii_case(name));
+    let column = |name: &str| row.try_get::<i32, _>(at(name)?).ok().flatten();
+    if at("NoVersionTable").is_some() {
+        return Err(missing(&[kind.version_table()]));
     }
+    let version = match (column("StoreVersionMajor"), column("StoreVersionMinor"), column("StoreVersion")) {
+        (Some(major), Some(minor), _) => StoreVersion { major, minor },
+        (_, _, Some(major)) => StoreVersion { major, minor: 0 },
+        _ => return Err(kind.no_version()),
+    };
+    Ok(Found { version, upgrade_lock: at("UpgradeLock").is_some() })
+}
+
+/// The error where tables of a store are missing.
+fn missing(tables: &[&str]) -> Error {
+    let (word, verb) = if tables.len() == 1 { ("table", "is") } else { ("tables", "are") };
+    Error::damaged(format!("{word} {} of the store {verb} missing: it is only half installed", tables.join(", ")))
+}
+
+/// Fails with the names of the tables that are missing, where the store has a version table.
+pub(super) async fn complete(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<()> {
+    let rows = pooled.ask(kind.missing_tables_query(), &[], limit).await?;
+    let tables: Vec<_> = rows.iter().filter_map(|row| row.try_get::<&str, _>(0).ok().flatten()).collect();
+    if tables.is_empty() { Ok(()) } else { Err(missing(&tables)) }
+}
+
+/// The error of a request whose procedure did not find a table or a column: why that is so, if the store can tell.
+pub(super) async fn explain(pooled: &mut Pooled, kind: StoreKind, limit: Duration, error: Error) -> Error {
+    let why = match version(pooled, kind, limit).await {
+        Ok(None) => return absent(kind),
+        Ok(Some(found)) if !found.is_usable() => return kind.mismatch(found),
+        Ok(Some(_)) => complete(pooled, kind, limit).await.err(),
+        Err(why) => Some(why),
+    };
+    // What could not be asked explains nothing.
+    why.filter(|why| why.kind() == ErrorKind::StoreDamaged).map_or(error.clone(), |why| why.with_source(error))
 }
 
 /// Installs the procedures for a store that is there.
 pub(crate) async fn procedures(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<()> {
     match version(pooled, kind, limit).await? {
         None => Err(absent(kind)),
-        Some(found) if found.major != StoreVersion::CURRENT.major || found.minor == 0 => {
-            Err(kind.mismatch(found.major, found.minor))
-        }
+        Some(found) if !found.is_usable() => Err(kind.mismatch(found)),
         Some(_) => {
             tracing::info!(?kind, "installing the store's procedures");
             run(pooled, &[kind.procedures()], limit).await
@@ -114,7 +180,7 @@ pub(crate) async fn procedures(pooled: &mut Pooled, kind: StoreKind, limit: Dura
 }
 
 /// The error where a database holds no store.
-fn absent(kind: StoreKind) -> Error {
+pub(super) fn absent(kind: StoreKind) -> Error {
     match kind {
         StoreKind::Global => Error::new(
             ErrorKind::NotFound,
@@ -137,13 +203,17 @@ pub(crate) async fn create(pooled: &mut Pooled, kind: StoreKind, mode: Creation,
     }
     match mode {
         Creation::Keep => {
-            if version(pooled, kind, limit).await?.is_some() {
-                batch(pooled, "ROLLBACK TRANSACTION", limit).await?;
-                return Err(Error::new(
-                    ErrorKind::AlreadyExists,
-                    ErrorCode::ShardMapManagerStoreAlreadyExists,
-                    "a shard map manager store exists already",
-                ));
+            let found = version(pooled, kind, limit).await;
+            if !matches!(found, Ok(None)) {
+                // The lock goes, too. A broken connection ends by itself.
+                let _ = batch(pooled, "ROLLBACK TRANSACTION", limit).await;
+                return Err(found.err().unwrap_or_else(|| {
+                    Error::new(
+                        ErrorKind::AlreadyExists,
+                        ErrorCode::ShardMapManagerStoreAlreadyExists,
+                        "a shard map manager store exists already",
+                    )
+                }));
             }
         }
         Creation::Replace => {
@@ -170,14 +240,16 @@ pub(crate) enum Creation {
     Complete,
 }
 
-async fn run(pooled: &mut Pooled, scripts: &[&'static str], limit: Duration) -> Result<()> {
+pub(super) async fn run(pooled: &mut Pooled, scripts: &[&'static str], limit: Duration) -> Result<()> {
     for script in scripts {
-        let mut texts = batches(script);
+        let mut texts = batches(script).peekable();
         if let Some(first) = texts.next() {
             begin(pooled, first, limit).await?;
         }
-        for text in texts {
-            batch(pooled, text, limit).await?;
+        while let Some(text) = texts.next() {
+            // Until the last batch commits them, nothing is left of the others if the connection is lost.
+            let doing = if texts.peek().is_some() { Doing::Reading } else { Doing::Writing };
+            send(pooled, text, limit, doing).await?;
         }
     }
     Ok(())
@@ -248,7 +320,8 @@ mod tests {
     #[test]
     fn every_script_is_one_transaction_under_the_lock_of_installations() {
         for kind in [StoreKind::Global, StoreKind::Local] {
-            for script in [kind.tables(), kind.procedures()] {
+            let steps = super::super::upgrade::steps(kind).into_iter().map(|(_, script)| script);
+            for script in [kind.tables(), kind.procedures()].into_iter().chain(steps) {
                 let all: Vec<_> = batches(script).collect();
                 assert!(all[0].contains("BEGIN TRANSACTION") && all[0].contains("sp_getapplock"), "{}", all[0]);
                 assert_eq!(all.last().unwrap().trim(), "COMMIT TRANSACTION;");

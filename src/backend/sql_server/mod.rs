@@ -22,6 +22,7 @@ mod session;
 mod stamp;
 mod target;
 mod transaction;
+mod upgrade;
 
 use std::sync::Arc;
 
@@ -38,11 +39,12 @@ pub(crate) use session::LockedSession;
 pub(crate) use stamp::{Stamp, is_stamped};
 pub use transaction::SqlServerTransaction;
 
+use self::install::Found;
 use self::link::Pooled;
 use self::pool::Shared;
 use super::Backend;
-use crate::error::{ErrorKind, Result};
-use crate::model::{OperationId, ShardLocation, StoreVersion};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{OperationId, ShardLocation, StoreUpgrade, StoreVersion};
 
 /// The SQL Server backend.
 ///
@@ -121,17 +123,24 @@ impl SqlServer {
 
     /// The version of a store, or `None` where the database has none.
     pub(crate) async fn version(&self, database: &Database, kind: StoreKind) -> Result<Option<StoreVersion>> {
+        let (_, found) = self.look(database, kind).await?;
+        Ok(found.map(|found| found.version))
+    }
+
+    /// What the version table of a store says, and the connection that it was read on.
+    async fn look(&self, database: &Database, kind: StoreKind) -> Result<(Pooled, Option<Found>)> {
         let limit = self.shared.options.timeouts.command;
         let mut lost_one = false;
         loop {
             let mut pooled = self.shared.checkout(database).await?;
             let reused = pooled.served_before();
-            match install::version(&mut pooled, kind, limit).await {
+            match install::look(&mut pooled, kind, limit).await {
                 Err(error) if reused && !lost_one && error.kind() == ErrorKind::Transient => {
                     lost_one = true;
                     self.shared.close_idle(database);
                 }
-                version => return version.map_err(|error| database.target.blame(error)),
+                Err(error) => return Err(database.target.blame(error)),
+                Ok(found) => return Ok((pooled, found)),
             }
         }
     }
@@ -146,6 +155,13 @@ impl SqlServer {
             pooled = self.shared.checkout(database).await?;
         }
         install::create(&mut pooled, kind, mode, limit).await.map_err(|error| database.target.blame(error))
+    }
+
+    /// Brings a store to the current version.
+    pub(crate) async fn upgrade(&self, database: &Database, kind: StoreKind) -> Result<StoreUpgrade> {
+        let (mut pooled, found) = self.look(database, kind).await?;
+        let limit = self.shared.options.timeouts.command;
+        upgrade::upgrade(&mut pooled, kind, found, limit).await.map_err(|error| database.target.blame(error))
     }
 
     /// Takes the lock of an operation at a store.
@@ -186,9 +202,24 @@ impl SqlServer {
                     lost_one = true;
                     self.shared.close_idle(database);
                 }
+                Err(error) if error.other_structure => {
+                    drop(pooled);
+                    return Err(self.explained(database, error.error).await);
+                }
                 Err(error) => return Err(database.target.blame(error.error)),
             }
         }
+    }
+
+    /// Why a shard's procedure did not find what it needs. Applications may not read the tables that tell.
+    async fn explained(&self, database: &Database, error: Error) -> Error {
+        let store = database.of_backend();
+        let limit = self.shared.options.timeouts.command;
+        let error = match self.shared.checkout(&store).await {
+            Ok(mut pooled) => install::explain(&mut pooled, StoreKind::Local, limit, error).await,
+            Err(_) => error,
+        };
+        database.target.blame(error)
     }
 
     /// A shard that the reference library has set up has none of our procedures; applications may not install them.

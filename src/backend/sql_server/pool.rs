@@ -158,6 +158,11 @@ impl Shared {
                     lost_one = true;
                     self.close_idle(database);
                 }
+                Err(error) if error.other_structure => {
+                    let limit = self.options.timeouts.command;
+                    let error = install::explain(&mut pooled, call().store(), limit, error.error).await;
+                    return Err(database.target.blame(error));
+                }
                 answered => return answered.map_err(|error| database.target.blame(error.error)),
             }
         }

@@ -105,7 +105,14 @@ impl LockedSession {
             }
             answer => answer,
         };
-        answer.map_err(|unanswered| self.database.target.blame(unanswered.error))
+        let error = match answer {
+            Ok(reply) => return Ok(reply),
+            Err(Unanswered { other_structure: true, error, .. }) => {
+                install::explain(&mut self.pooled, self.kind, limit, error).await
+            }
+            Err(unanswered) => unanswered.error,
+        };
+        Err(self.database.target.blame(error))
     }
 
     async fn install_procedures(&mut self) -> Result<()> {

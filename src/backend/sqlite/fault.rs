@@ -25,8 +25,11 @@ pub(crate) fn store_fault(error: DriverError) -> Error {
         Some(DriverCode::ConstraintViolation) => {
             Error::damaged("a row of the store contradicts another: a constraint refused a change that should fit")
         }
-        // An unknown table or column, or a value of the wrong type: not what we installed.
-        Some(_) | None => Error::damaged("the tables of the store are not as this library installs them"),
+        Some(_) | None => match missing_table(&error) {
+            Some(table) => Error::damaged(format!("table {table} of the store is missing: it is only half installed")),
+            // An unknown column, or a value of the wrong type: not what we installed.
+            None => Error::damaged("the tables of the store are not as this library installs them"),
+        },
     };
     fault.with_source(error)
 }
@@ -42,10 +45,28 @@ pub(crate) fn commit_fault(error: DriverError) -> Error {
     }
 }
 
+/// What SQLite says of an error.
+fn message(error: &DriverError) -> Option<&str> {
+    match error {
+        DriverError::SqliteFailure(_, Some(message)) | DriverError::SqlInputError { msg: message, .. } => Some(message),
+        _ => None,
+    }
+}
+
+/// The table that a statement names and the database does not have.
+fn missing_table(error: &DriverError) -> Option<&str> {
+    let table = message(error)?.strip_prefix("no such table: ")?;
+    Some(table.strip_prefix("main.").unwrap_or(table).trim_start_matches("__ShardManagement."))
+}
+
 /// True if a statement names a table that the database does not have.
 pub(super) fn is_missing_table(error: &DriverError) -> bool {
-    matches!(error, DriverError::SqliteFailure(_, Some(message)) | DriverError::SqlInputError { msg: message, .. }
-        if message.starts_with("no such table"))
+    missing_table(error).is_some()
+}
+
+/// True if a statement names a column that its table does not have.
+pub(super) fn is_missing_column(error: &DriverError) -> bool {
+    message(error).is_some_and(|message| message.starts_with("no such column"))
 }
 
 /// The error of opening a database.

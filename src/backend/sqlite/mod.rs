@@ -18,6 +18,7 @@ mod rows;
 mod sessions;
 mod setup;
 mod store;
+mod upgrade;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::fault::{StatementFault, commit_fault, is_missing_table, store_fault};
+use super::fault::{StatementFault, commit_fault, is_missing_column, is_missing_table, store_fault};
 use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
 use crate::model::StoreVersion;
 
@@ -16,14 +16,23 @@ pub(crate) enum StoreKind {
 }
 
 impl StoreKind {
+    /// The columns are qualified, because a quoted name that is no column would be a text to SQLite.
     fn version_query(self) -> &'static str {
         match self {
             Self::Global => {
-                r#"SELECT "StoreVersionMajor", "StoreVersionMinor" FROM "__ShardManagement.ShardMapManagerGlobal""#
+                r#"SELECT v."StoreVersionMajor", v."StoreVersionMinor" FROM "__ShardManagement.ShardMapManagerGlobal" AS v"#
             }
             Self::Local => {
-                r#"SELECT "StoreVersionMajor", "StoreVersionMinor" FROM "__ShardManagement.ShardMapManagerLocal""#
+                r#"SELECT v."StoreVersionMajor", v."StoreVersionMinor" FROM "__ShardManagement.ShardMapManagerLocal" AS v"#
             }
+        }
+    }
+
+    /// The same at version 1.0.
+    fn old_version_query(self) -> &'static str {
+        match self {
+            Self::Global => r#"SELECT v."StoreVersion", 0 FROM "__ShardManagement.ShardMapManagerGlobal" AS v"#,
+            Self::Local => r#"SELECT v."StoreVersion", 0 FROM "__ShardManagement.ShardMapManagerLocal" AS v"#,
         }
     }
 
@@ -34,40 +43,101 @@ impl StoreKind {
         }
     }
 
-    /// The version of the store, or `None` where the database has none.
-    pub(crate) fn version(self, connection: &Connection) -> Result<Option<StoreVersion>> {
-        let mut statement = match connection.prepare_cached(self.version_query()) {
-            Ok(statement) => statement,
-            Err(error) if is_missing_table(&error) => return Ok(None),
-            Err(error) => return Err(store_fault(error)),
-        };
-        statement
-            .query_row([], |row| Ok(StoreVersion { major: row.get(0)?, minor: row.get(1)? }))
-            .optional()
-            .map_err(store_fault)?
-            .map(Some)
-            .ok_or_else(|| Error::damaged("the store's version table is empty: it is only half installed"))
+    /// The tables of the reference library that a store consists of, that of its version first.
+    pub(super) fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Global => &[
+                "ShardMapManagerGlobal",
+                "ShardMapsGlobal",
+                "ShardsGlobal",
+                "ShardMappingsGlobal",
+                "OperationsLogGlobal",
+                "ShardedDatabaseSchemaInfosGlobal",
+            ],
+            Self::Local => &["ShardMapManagerLocal", "ShardMapsLocal", "ShardsLocal", "ShardMappingsLocal"],
+        }
     }
 
-    /// Refuses a store of another major version, and a database without one.
-    fn check(self, connection: &Connection) -> Result<()> {
-        let code = match self {
+    /// The version of the store, or `None` where the database has none.
+    pub(crate) fn version(self, connection: &Connection) -> Result<Option<StoreVersion>> {
+        let read = |sql: &str| {
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.query_row([], |row| Ok(StoreVersion { major: row.get(0)?, minor: row.get(1)? })).optional()
+        };
+        let found = match read(self.version_query()) {
+            Err(error) if is_missing_column(&error) => read(self.old_version_query()),
+            found => found,
+        };
+        match found {
+            Ok(Some(version)) => Ok(Some(version)),
+            Ok(None) => Err(self.no_version()),
+            Err(error) if is_missing_column(&error) => Err(self.no_version()),
+            Err(error) if is_missing_table(&error) => {
+                let tables = self.missing_tables(connection)?;
+                if tables.len() == self.tables().len() { Ok(None) } else { Err(missing(&tables)) }
+            }
+            Err(error) => Err(store_fault(error)),
+        }
+    }
+
+    /// The error where the version table is empty.
+    fn no_version(self) -> Error {
+        let table = self.tables().first().copied().unwrap_or_default();
+        Error::damaged(format!(
+            "the store's version table {table} is empty or has other columns: it is only half installed"
+        ))
+    }
+
+    /// Fails with the names of the tables that are missing.
+    pub(super) fn complete(self, connection: &Connection) -> Result<()> {
+        let tables = self.missing_tables(connection)?;
+        if tables.is_empty() { Ok(()) } else { Err(missing(&tables)) }
+    }
+
+    fn missing_tables(self, connection: &Connection) -> Result<Vec<&'static str>> {
+        let find = || {
+            let mut statement = connection
+                .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '__ShardManagement.' || ?1")?;
+            let mut tables = Vec::new();
+            for table in self.tables() {
+                if !statement.exists([table])? {
+                    tables.push(*table);
+                }
+            }
+            Ok(tables)
+        };
+        find().map_err(store_fault)
+    }
+
+    /// The error where a database holds no store.
+    pub(super) fn absent(self) -> Error {
+        match self {
+            Self::Global => Error::new(
+                ErrorKind::NotFound,
+                ErrorCode::ShardMapManagerStoreDoesNotExist,
+                "the database holds no shard map manager store",
+            ),
+            // To routing this is what a shard without the map is.
+            Self::Local => Refusal::ShardMapDoesNotExist
+                .into_error()
+                .with_message("the database holds no local store, so it is not a shard of the map"),
+        }
+    }
+
+    /// The error where the store has a version that cannot be used.
+    pub(super) fn mismatch(self, version: StoreVersion) -> Error {
+        version.mismatch(match self {
             Self::Global => ErrorCode::GlobalStoreVersionMismatch,
             Self::Local => ErrorCode::LocalStoreVersionMismatch,
-        };
+        })
+    }
+
+    /// Refuses a store of a version that cannot be used, and a database without one.
+    fn check(self, connection: &Connection) -> Result<()> {
         match self.version(connection)? {
-            Some(version) => check_version(version, code),
-            None => Err(match self {
-                Self::Global => Error::new(
-                    ErrorKind::NotFound,
-                    ErrorCode::ShardMapManagerStoreDoesNotExist,
-                    "the database holds no shard map manager store",
-                ),
-                // To routing this is what a shard without the map is.
-                Self::Local => Refusal::ShardMapDoesNotExist
-                    .into_error()
-                    .with_message("the database holds no local store, so it is not a shard of the map"),
-            }),
+            Some(version) if version.is_usable() => Ok(()),
+            Some(version) => Err(self.mismatch(version)),
+            None => Err(self.absent()),
         }
     }
 
@@ -116,13 +186,8 @@ impl StoreKind {
     }
 }
 
-/// Refuses a store of another major version, saying which side is the older one.
-fn check_version(version: StoreVersion, code: ErrorCode) -> Result<()> {
-    let ours = StoreVersion::CURRENT;
-    if version.major == ours.major {
-        return Ok(());
-    }
-    let older = if version < ours { "the store is older and has to be upgraded" } else { "this library is older" };
-    let message = format!("the store has version {version}, this library uses {ours}: {older}");
-    Err(Error::new(ErrorKind::VersionMismatch, code, message))
+/// The error where tables of a store are missing.
+fn missing(tables: &[&str]) -> Error {
+    let (word, verb) = if tables.len() == 1 { ("table", "is") } else { ("tables", "are") };
+    Error::damaged(format!("{word} {} of the store {verb} missing: it is only half installed", tables.join(", ")))
 }

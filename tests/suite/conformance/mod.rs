@@ -9,11 +9,13 @@ pub mod begin_shards;
 pub mod end;
 mod fixture;
 pub mod global_reads;
+pub mod half_installed;
 pub mod local_changes;
 pub mod local_reads;
 pub mod locks;
 pub mod schema_infos;
 pub mod shard_maps;
+pub mod upgrades;
 pub mod versions;
 
 use shardlet::backend::Backend;
@@ -41,6 +43,15 @@ pub trait Access: Environment {
 
     /// Writes another version into the version table of a store that no request is working on.
     async fn set_version(&self, place: &Place, major: i32, minor: i32);
+
+    /// Gives a store that no request is working on the version table that it had at 1.0.
+    async fn set_version_1_0(&self, place: &Place);
+
+    /// Empties a table of a store.
+    async fn empty_table(&self, place: &Place, table: &str);
+
+    /// Drops a table of a store, to which no other refers.
+    async fn drop_table(&self, place: &Place, table: &str);
 }
 
 /// The suite for an environment.
@@ -148,6 +159,19 @@ macro_rules! conformance_with_access {
                     a_global_store_of_another_major_version_is_refused,
                     a_local_store_of_another_major_version_is_refused,
                     another_minor_version_does_not_matter,
+                    stores_of_version_1_0_are_refused_by_all_but_an_upgrade,
+                }
+                upgrades {
+                    older_stores_get_the_current_version_and_keep_their_rows,
+                    stores_that_are_not_older_are_left_alone,
+                    stores_of_another_major_version_are_not_upgraded,
+                    where_there_is_no_store_there_is_no_upgrade,
+                    many_clients_at_once_succeed,
+                }
+                half_installed {
+                    a_store_without_a_version_is_damaged,
+                    a_global_store_with_tables_missing_is_damaged,
+                    a_local_store_with_tables_missing_is_damaged,
                 }
             }
         }

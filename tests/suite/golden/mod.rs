@@ -37,6 +37,8 @@ macro_rules! golden_tests {
                 }
                 store_versions {
                     our_stores_are_declared_as_the_reference_librarys,
+                    older_stores_become_as_those_of_1_2,
+                    an_upgrade_that_was_interrupted_is_finished,
                 }
                 pending {
                     shards,

@@ -309,7 +309,7 @@ async fn a_missing_table_or_column_is_damage() {
         ] {
             let store = Store::new().await;
             crate::support::contents::raw(&store.global()).execute_batch(&sql).unwrap();
-            store.blames("tables of the store", calls, &sql).await;
+            store.blames(table, calls, &sql).await;
         }
     }
 }

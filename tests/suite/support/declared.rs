@@ -71,6 +71,35 @@ pub fn golden_tables<E: RawStores>(env: &E, file: &Value, store: Store, version:
     declared.iter().map(|(name, declared)| (name.clone(), table(declared))).collect()
 }
 
+/// The statement that makes a table, a column to a line. `full` gives the full name of a table, `quoted` that of anything else.
+pub fn statement(
+    name: &str,
+    table: &Table,
+    full: impl Fn(&str) -> String,
+    quoted: impl Fn(&str) -> String,
+    collation_last: bool,
+) -> String {
+    let list = |names: &[String]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let columns = table.columns.iter().map(|column| {
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        let collation = column.collation.as_ref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
+        let default = column.default.as_ref().map(|value| format!(" DEFAULT {value}")).unwrap_or_default();
+        let options = if collation_last { format!("{null}{collation}") } else { format!("{collation}{null}") };
+        format!("{} {}{options}{default}", quoted(&column.name), column.data_type)
+    });
+    let constraints = table.constraints.iter().map(|constraint| {
+        let references = constraint.references.as_ref().map(|references| {
+            let (table, column) = references.trim_end_matches(')').split_once('(').unwrap();
+            format!(" REFERENCES {} ({})", full(table), quoted(column))
+        });
+        let kind = constraint.kind.to_uppercase();
+        let columns = list(&constraint.columns);
+        format!("CONSTRAINT {} {kind} ({columns}){}", quoted(&constraint.name), references.unwrap_or_default())
+    });
+    let parts: Vec<_> = columns.chain(constraints).collect();
+    format!("CREATE TABLE {} (\n{}\n)", full(name), parts.join(",\n"))
+}
+
 /// Fails unless a table is declared as the reference library declares it.
 pub fn assert_declared(declared: &Table, golden: &Table, case: &str) {
     let mut declared = declared.clone();

@@ -14,7 +14,7 @@ use shardlet::lsm::{
 use shardlet::model::MappingRecord;
 use shardlet::{
     CreateMode, EncodedKey, Error, MappingId, OperationId, Result, SessionsEnded, Shard, ShardId, ShardLocation,
-    ShardMapId, ShardMapInfo, ShardMapName, StoreVersion,
+    ShardMapId, ShardMapInfo, ShardMapName, StoreUpgrade, StoreVersion,
 };
 use tokio::sync::Notify;
 
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     GlobalVersion,
+    UpgradeGlobal,
     CreateGlobal,
     ShardMaps,
     FindShardMap,
@@ -48,6 +49,7 @@ pub enum Call {
     EndUndo,
     FindOperation,
     LocalVersion,
+    UpgradeLocal(ShardLocation),
     LocalShards,
     LocalMappings,
     LockOperationAt(ShardLocation),
@@ -192,6 +194,10 @@ impl<B: GlobalStore> GlobalStore for Probe<B> {
         self.state.around(Call::GlobalVersion, self.inner.global_version()).await
     }
 
+    async fn upgrade_global(&self) -> Result<StoreUpgrade> {
+        self.state.around(Call::UpgradeGlobal, self.inner.upgrade_global()).await
+    }
+
     async fn create_global(&self, mode: CreateMode) -> Result<()> {
         self.state.around(Call::CreateGlobal, self.inner.create_global(mode)).await
     }
@@ -301,6 +307,10 @@ impl<B: LocalStore> LocalStore for Probe<B> {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.state.around(Call::LocalVersion, self.inner.local_version(location)).await
+    }
+
+    async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {
+        self.state.around(Call::UpgradeLocal(location.clone()), self.inner.upgrade_local(location)).await
     }
 
     async fn local_shards(&self, location: &ShardLocation) -> Result<Vec<(ShardMapInfo, Shard)>> {

@@ -89,7 +89,7 @@ pub trait RawStores: Sized {
     /// Where the database is that the golden data calls so.
     fn location(&self, database: &str) -> ShardLocation;
 
-    /// Replaces all rows of the tables by those given, in one transaction. Rows that refer to others may come before them:
+    /// Replaces all rows of the tables given by theirs, in one transaction. Rows that refer to others may come before them:
     /// delete from the children up, insert from the parents down, as [`Store::tables`] has them.
     async fn load(&self, store: Store, tables: &Map<String, Value>);
 
@@ -98,6 +98,16 @@ pub trait RawStores: Sized {
 
     /// A table as the engine says that it was declared.
     async fn declared(&self, store: Store, table: &str) -> Table;
+
+    /// Replaces the tables of a store by those given, as they are declared, and with what else the reference library has at
+    /// that version: procedures and functions of these names, `procedure x` or `function x`, where the engine has such.
+    async fn declare(&self, store: Store, tables: &BTreeMap<String, Table>, routines: &[&str]);
+
+    /// Runs a statement past the library, in which `{table}` stands for the full name of a table of the store.
+    async fn run(&self, store: Store, statement: &str, table: &str);
+
+    /// The names of the procedures and functions that are in a store, in lower case; `None` where the engine has none.
+    async fn routines(&self, store: Store) -> Option<BTreeSet<String>>;
 
     /// The engine's type for one of SQL Server's, in the words that [`declared`](Self::declared) uses.
     fn type_here(&self, type_there: &str) -> String {

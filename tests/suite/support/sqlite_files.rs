@@ -1,5 +1,6 @@
 //! Stores on SQLite that tests fill and read row by row, through connections of the driver's own to their files.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -9,7 +10,7 @@ use shardlet::rusqlite::{Connection, ToSql};
 use shardlet::{NoCredentials, ShardLocation, Sqlite};
 use tempfile::TempDir;
 
-use super::declared::{Column, Constraint, Table};
+use super::declared::{Column, Constraint, Table, statement};
 use super::golden_files::{golden_location, unhex};
 use super::raw_stores::{RawStores, Row, Store, install};
 use super::{contents, directory, sqlite};
@@ -139,6 +140,32 @@ impl<N: Names> RawStores for SqliteFiles<N> {
         Table { columns: columns.unwrap().map(Result::unwrap).collect(), constraints: constraints(&sql).collect() }
     }
 
+    async fn declare(&self, store: Store, tables: &BTreeMap<String, Table>, _routines: &[&str]) {
+        let connection = self.open(store);
+        connection.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        // Ours, too: the reference library's stores do not have them.
+        let mut there = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '\\_\\_ShardManagement.%' ESCAPE '\\'")
+            .unwrap();
+        let there: Vec<String> = there.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert!(there.len() >= store.tables().len(), "{there:?}");
+        for table in there {
+            connection.execute_batch(&format!("DROP TABLE \"{table}\"")).unwrap();
+        }
+        for table in store.tables() {
+            let sql = statement(table, &tables[*table], full, |name| format!("\"{name}\""), true);
+            connection.execute_batch(&format!("{sql} STRICT")).unwrap();
+        }
+    }
+
+    async fn run(&self, store: Store, statement: &str, table: &str) {
+        self.open(store).execute_batch(&statement.replace("{table}", &full(table))).unwrap();
+    }
+
+    async fn routines(&self, _store: Store) -> Option<BTreeSet<String>> {
+        None
+    }
+
     fn type_here(&self, type_there: &str) -> String {
         let name = type_there.split('(').next().unwrap();
         match name {
@@ -149,6 +176,11 @@ impl<N: Names> RawStores for SqliteFiles<N> {
         }
         .to_owned()
     }
+}
+
+/// The full name of a table.
+fn full(table: &str) -> String {
+    format!("\"__ShardManagement.{table}\"")
 }
 
 /// The named constraints in the text of a table, which is the only place where SQLite keeps their names.
