@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::key::{EncodedKey, KeyType};
 use crate::model::{
-    MappingStatus, Protocol, Shard, ShardLocation, ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus,
+    MappingStatus, Protocol, Shard, ShardLocation, ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, check_text,
 };
 
 /// A row of a store. `Err` of the readers is a value of another type than the column's; `None` is NULL.
@@ -16,7 +16,7 @@ pub(crate) trait StoredRow {
     /// What goes wrong when a column is read.
     type Fault: From<Error>;
 
-    /// The name of a column.
+    /// The name of a column, and of its table where that is known: `Status of ShardsGlobal`.
     fn name(&self, column: usize) -> String;
 
     /// A number.
@@ -61,12 +61,12 @@ pub(crate) fn document<R: StoredRow + ?Sized>(row: &R, column: usize) -> Read<R,
     text(row, column).map(ToOwned::to_owned)
 }
 
-/// The name of a server or database.
-fn place_name<R: StoredRow + ?Sized>(row: &R, column: usize) -> Read<R, &str> {
+/// The name of a server or database. One that no log record can hold would leave an operation that nobody can undo.
+fn place_name<'r, R: StoredRow + ?Sized>(row: &'r R, column: usize, what: &str) -> Read<R, &'r str> {
     let name = text(row, column)?;
-    match name.encode_utf16().count() {
-        1..=ShardLocation::MAX_NAME_LENGTH => Ok(name),
-        length => Err(damaged(row, column, format_args!("holds a name of {length} UTF-16 code units"))),
+    match check_text(what, name, ShardLocation::MAX_NAME_LENGTH) {
+        Ok(()) => Ok(name),
+        Err(error) => Err(damaged(row, column, format_args!("holds no name: {error}"))),
     }
 }
 
@@ -131,10 +131,10 @@ fn key_type<R: StoredRow + ?Sized>(row: &R, column: usize) -> Read<R, KeyType> {
     KeyType::from_code(code).ok_or_else(|| damaged(row, column, format_args!("holds the unknown key type {code}")))
 }
 
-/// A shard map: id, name, kind and key type in the first four columns. `table` is where they come from.
-pub(crate) fn shard_map<R: StoredRow + ?Sized>(row: &R, table: &str) -> Read<R, ShardMapInfo> {
+/// A shard map: id, name, kind and key type in the first four columns.
+pub(crate) fn shard_map<R: StoredRow + ?Sized>(row: &R) -> Read<R, ShardMapInfo> {
     let name: Result<_> = ShardMapName::new(text(row, 1)?);
-    let name = name.map_err(|error| damaged(row, 1, format_args!("of {table} holds no name: {error}")))?;
+    let name = name.map_err(|error| damaged(row, 1, format_args!("holds no name: {error}")))?;
     Ok(ShardMapInfo::new(guid(row, 0)?, name, kind(row, 2)?, key_type(row, 3)?))
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn location<R: StoredRow + ?Sized>(row: &R, column: usize) -> Read<R,
     let protocol = Protocol::from_code(protocol)
         .ok_or_else(|| damaged(row, column, format_args!("holds the unknown protocol {protocol}")))?;
     let port = u16::try_from(integer(row, column + 2)?).map_err(|_| damaged(row, column + 2, "holds no port"))?;
-    let location = ShardLocation::new(place_name(row, column + 1)?, place_name(row, column + 3)?);
+    let location = ShardLocation::new(place_name(row, column + 1, "server")?, place_name(row, column + 3, "database")?);
     Ok(location.with_protocol(protocol).with_port(port))
 }
 

@@ -25,6 +25,9 @@ pub use request::{
 
 #[cfg(feature = "sql-server")]
 pub use sql_server::SqlServerGlobalSession;
+#[cfg(feature = "sql-server")]
+#[doc(hidden)]
+pub use sql_server::steps_as_json;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteGlobalSession;
 

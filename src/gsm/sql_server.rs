@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tiberius::Row;
 
-pub use self::operation::SqlServerGlobalSession;
+pub use self::operation::{SqlServerGlobalSession, steps_as_json};
 use self::operation::{entry, pending_entry};
 use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter, SchemaInfoEntry};
 use crate::backend::sql_server::{Call, Creation, Database, Doing, Reply, SqlServer, StoreKind};
@@ -21,8 +21,6 @@ use crate::model::{
     MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
     ShardMapName, StoreUpgrade, StoreVersion,
 };
-
-const TABLE: &str = "ShardMapsGlobal";
 
 impl SqlServer {
     async fn read_global<'c>(&self, call: impl Fn() -> Call<'c>) -> Result<Reply> {
@@ -98,13 +96,13 @@ impl GlobalStore for SqlServer {
 
     async fn shard_maps(&self) -> Result<Vec<ShardMapInfo>> {
         let reply = self.read_global(|| Call::global("ListShardMaps")).await?;
-        all(&reply, |row| shard_map(row, TABLE))
+        all(&reply, shard_map)
     }
 
     async fn find_shard_map(&self, name: &ShardMapName) -> Result<Option<ShardMapInfo>> {
         let call = || Call::global("FindShardMap").with("@name", name.as_str());
         let reply = self.read_global(call).await?;
-        reply.rows(0).first().map(|row| shard_map(row, TABLE)).transpose().map_err(Error::at_global)
+        reply.rows(0).first().map(shard_map).transpose().map_err(Error::at_global)
     }
 
     async fn add_shard_map(&self, map: &ShardMapInfo) -> Result<()> {
@@ -177,7 +175,7 @@ impl GlobalStore for SqlServer {
 
     async fn load_all(&self) -> Result<Vec<(ShardMapInfo, Vec<MappingRecord>)>> {
         let reply = self.read_global(|| Call::global("LoadAll")).await?;
-        let maps = all(&reply, |row| shard_map(row, TABLE))?;
+        let maps = all(&reply, shard_map)?;
         let mut mappings: HashMap<ShardMapId, Vec<&Row>> = HashMap::new();
         for row in reply.rows(1) {
             mappings.entry(guid(row, 1).map_err(Error::at_global)?).or_default().push(row);

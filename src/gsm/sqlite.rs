@@ -26,7 +26,7 @@ type Answer<T> = std::result::Result<T, StatementFault>;
 const STORE: StoreKind = StoreKind::Global;
 
 fn map_of_row(row: &Row<'_>) -> Answer<ShardMapInfo> {
-    shard_map(row, "ShardMapsGlobal")
+    shard_map(row)
 }
 
 /// All rows of a query, with a check of every value.

@@ -17,6 +17,9 @@ use std::future::Future;
 
 #[cfg(feature = "sql-server")]
 pub use sql_server::SqlServerLocalSession;
+#[cfg(feature = "sql-server")]
+#[doc(hidden)]
+pub use sql_server::steps_as_json;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLocalSession;
 

@@ -93,7 +93,7 @@ impl LocalStore for SqlServer {
 }
 
 fn local_shards(reply: &Reply) -> Result<Vec<(ShardMapInfo, Shard)>> {
-    reply.rows(0).iter().map(|row| Ok((shard_map(row, "ShardMapsLocal")?, shard(row, 4)?))).collect()
+    reply.rows(0).iter().map(|row| Ok((shard_map(row)?, shard(row, 4)?))).collect()
 }
 
 fn local_mappings(reply: &Reply, map: ShardMapId) -> Result<Vec<MappingRecord>> {
@@ -255,7 +255,7 @@ impl LocalSession for SqlServerLocalSession {
     }
 
     async fn change_mappings(&mut self, change: &LocalMappingChange) -> Result<()> {
-        let steps = steps_text(&change.steps);
+        let steps = steps_as_json(&change.steps);
         let call = || {
             Call::local("ChangeLocalMappings")
                 .with("@operation", *change.operation.as_uuid())
@@ -356,8 +356,9 @@ fn placed<'c>(call: Call<'c>, shard: &Shard) -> Call<'c> {
         .with("@status", shard.status() as i32)
 }
 
-/// The steps as the procedure takes them.
-fn steps_text(steps: &[LocalStep]) -> String {
+/// The steps as the procedure takes them. Public for the fuzz target only.
+#[must_use]
+pub fn steps_as_json(steps: &[LocalStep]) -> String {
     let text = |step: &LocalStep| match step {
         LocalStep::Remove(mapping) => json!({ "kind": 1, "id": mapping.to_string() }),
         LocalStep::Add(mapping) => json!({

@@ -125,7 +125,7 @@ fn local_shards(transaction: &Transaction<'_>) -> Answer<Vec<(ShardMapInfo, Shar
     let mut rows = statement.query([])?;
     let mut shards = Vec::new();
     while let Some(row) = rows.next()? {
-        shards.push((shard_map(row, "ShardMapsLocal")?, shard(row, 4)?));
+        shards.push((shard_map(row)?, shard(row, 4)?));
     }
     Ok(shards)
 }
@@ -386,7 +386,7 @@ fn insert_mapping(
     mapping: &MappingRecord,
     operation: OperationId,
 ) -> Answer<()> {
-    let _ = transaction.prepare_cached(sql)?.execute(params![
+    let added = transaction.prepare_cached(sql)?.execute(params![
         mapping.id.to_string(),
         shard.to_string(),
         map.to_string(),
@@ -394,8 +394,8 @@ fn insert_mapping(
         mapping.high.as_ref().map(EncodedKey::as_bytes),
         mapping.status as i64,
         operation.to_string()
-    ])?;
-    Ok(())
+    ]);
+    added.map(drop).map_err(|error| contradiction(transaction, map, error))
 }
 
 fn record_endings(transaction: &Transaction<'_>, ending: &SessionEnding) -> Answer<()> {
@@ -535,6 +535,22 @@ fn change_mappings(transaction: &Transaction<'_>, change: &LocalMappingChange) -
         record_endings(transaction, ending)?;
     }
     Ok(())
+}
+
+/// Why a mapping does not fit into a store: either the map has no row, or the keys have one of another mapping.
+fn contradiction(transaction: &Transaction<'_>, map: ShardMapId, error: rusqlite::Error) -> StatementFault {
+    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::ConstraintViolation) {
+        return error.into();
+    }
+    let map_is_known = transaction
+        .prepare_cached(r#"SELECT 1 FROM "__ShardManagement.ShardMapsLocal" WHERE "ShardMapId" = ?1"#)
+        .and_then(|mut statement| statement.exists([map.to_string()]));
+    let what = match map_is_known {
+        Ok(true) => "column MappingId of ShardMappingsLocal names another mapping where there should be none or ours",
+        Ok(false) => "column ShardMapId of ShardMapsLocal does not hold the map of a shard that ShardsLocal holds",
+        Err(fault) => return fault.into(),
+    };
+    Error::damaged(what).with_source(error).into()
 }
 
 const ADD_MAPPING: &str = r#"INSERT INTO "__ShardManagement.ShardMappingsLocal"

@@ -48,6 +48,7 @@ impl LogRecord {
         let document = Document::parse(text)
             .map_err(|error| Error::damaged("column Data of OperationsLogGlobal is no document").with_source(error))?;
         let root = document.root_element();
+        check_row(root, entry)?;
         let map = read_map(child(root, "ShardMap")?)?;
         let steps = match code {
             OperationCode::AddShard
@@ -58,6 +59,18 @@ impl LogRecord {
         };
         Ok(GlobalOperation { id: entry.id, code, map, steps })
     }
+}
+
+/// Refuses a document of another row: undoing what it says would leave the rows of both operations stamped for ever.
+fn check_row(root: Node<'_, '_>, entry: &LogEntry) -> Result<()> {
+    let id = root.attribute("OperationId").map(|id| Uuid::try_parse(id.trim()).ok());
+    let code = root.attribute("OperationCode").map(|code| code.trim().parse().ok());
+    let column = match (id, code) {
+        (Some(id), _) if id != Some(*entry.id.as_uuid()) => "OperationId",
+        (_, Some(code)) if code != Some(entry.code) => "OperationCode",
+        _ => return Ok(()),
+    };
+    Err(Error::damaged(format!("column {column} of OperationsLogGlobal is not that of the document in column Data")))
 }
 
 fn write_operation(writer: &mut Xml, operation: &GlobalOperation) -> io::Result<()> {
@@ -230,6 +243,7 @@ fn read_shard(node: Node<'_, '_>) -> Result<Shard> {
     let location = ShardLocation::new(content(place, "ServerName")?, content(place, "DatabaseName")?)
         .with_protocol(protocol)
         .with_port(number(place, "Port")?);
+    location.check().map_err(|error| missing("Location").with_source(error))?;
     let status = ShardStatus::from_code(number(node, "Status")?).ok_or_else(|| missing("Status"))?;
     Ok(Shard::new(
         guid::<ShardId>(node, "Id")?,

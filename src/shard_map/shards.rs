@@ -31,11 +31,16 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         })
     }
 
-    /// The shard at a location, if there is one. One read of the global store.
+    /// The shard at a location, if there is one. One read of the global store; none for a name that no shard can have
+    /// ([`ShardLocation::check`]).
     ///
     /// # Errors
     /// `NotFound` if the map is gone.
     pub async fn find_shard(&self, location: &ShardLocation) -> Result<Option<Shard>> {
+        // A server would compare with the beginning of a name that is too long, or refuse the whole request.
+        if location.check().is_err() {
+            return Ok(None);
+        }
         let found = self.stores().find_shard(self.id(), location).await;
         found.map_err(|error| self.about_shards(error.with_operation("TryGetShard")))
     }

@@ -13,6 +13,7 @@
 #[macro_use]
 mod trials;
 
+mod bad_input;
 mod chaos;
 #[path = "../suite/conformance/mod.rs"]
 mod conformance;
@@ -20,6 +21,8 @@ mod environment;
 #[path = "../suite/golden/mod.rs"]
 mod golden;
 mod golden_databases;
+#[path = "../suite/scenarios/hostile_names.rs"]
+mod hostile_names;
 #[path = "../suite/model/mod.rs"]
 mod model;
 mod operations;
@@ -66,6 +69,7 @@ fn main() {
         upgrade::trials(),
         processes::trials(),
         permissions::trials(),
+        bad_input::trials(),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,6 @@
 //! The driver's rows as rows of a store.
 
-use tiberius::{FromSql, Row};
+use tiberius::{Column, FromSql, Row};
 use uuid::Uuid;
 
 use crate::backend::stored::{StoredRow, damaged};
@@ -17,7 +17,20 @@ impl StoredRow for Row {
     type Fault = Error;
 
     fn name(&self, column: usize) -> String {
-        self.columns().get(column).map_or_else(|| "?".to_owned(), |column| column.name().to_owned())
+        let Some(name) = self.columns().get(column).map(Column::name) else { return "?".to_owned() };
+        let first = self.columns().first().map_or("", Column::name);
+        // The results of our procedures are told apart by their first column and their width: answers name no tables.
+        let table = match (first, self.len(), column) {
+            ("ShardMapId", 4, _) => "ShardMapsGlobal",
+            ("ShardMapId", 12, ..4) => "ShardMapsLocal",
+            ("ShardMapId", 12, _) => "ShardsLocal",
+            ("ShardId", 8, _) | ("Protocol", 4, _) | ("MappingId", 14, 6..) => "ShardsGlobal",
+            ("MappingId", 14, _) => "ShardMappingsGlobal",
+            ("MappingId", 5, _) => "ShardMappingsLocal",
+            ("OperationId", 6, _) => "OperationsLogGlobal",
+            _ => return name.to_owned(),
+        };
+        format!("{name} of {table}")
     }
 
     fn number(&self, column: usize) -> Result<Option<i64>> {

@@ -26,7 +26,12 @@ impl StoredRow for Row<'_> {
     type Fault = StatementFault;
 
     fn name(&self, column: usize) -> String {
-        self.as_ref().column_name(column).unwrap_or("?").to_owned()
+        let columns = self.as_ref().columns_with_metadata();
+        let Some(column) = columns.into_iter().nth(column) else { return "?".to_owned() };
+        match column.table_name().and_then(|table| table.strip_prefix("__ShardManagement.")) {
+            Some(table) => format!("{} of {table}", column.name()),
+            None => column.name().to_owned(),
+        }
     }
 
     fn number(&self, column: usize) -> Result<Option<i64>> {
@@ -42,6 +47,6 @@ impl StoredRow for Row<'_> {
     }
 
     fn bytes(&self, column: usize) -> Result<Option<&[u8]>> {
-        value(self, column, "bytes", |value| value.as_bytes().ok())
+        value(self, column, "bytes", |value| value.as_blob().ok())
     }
 }

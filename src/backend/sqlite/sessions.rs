@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, ErrorCode as DriverCode, OptionalExtension, named_params};
 use tokio::sync::Notify;
 
-use super::fault::is_missing_table;
+use super::fault::{StatementFault, is_missing_table};
 use super::layout::DatabaseName;
 use crate::error::{Error, ErrorCode, ErrorKind};
 use crate::key::{EncodedKey, EncodedRange};
@@ -73,7 +73,7 @@ pub(crate) fn record_ending(
     map: ShardMapId,
     kind: ShardMapKind,
     keys: &EncodedRange,
-) -> rusqlite::Result<()> {
+) -> Result<(), StatementFault> {
     let map = map.to_string();
     let (low, high) = (keys.low.as_bytes(), keys.high.as_ref().map(EncodedKey::as_bytes));
     let superseded = match kind {
@@ -89,13 +89,24 @@ pub(crate) fn record_ending(
     };
     let parameters = named_params! { ":map": map, ":low": low, ":high": high };
     let _ = transaction.prepare_cached(superseded)?.execute(parameters)?;
-    let _ = transaction
+    let recorded = transaction
         .prepare_cached(
             r#"INSERT INTO "__ShardManagement.SessionsEndedLocal" ("ShardMapId", "MinValue", "MaxValue")
                VALUES (:map, :low, :high)"#,
         )?
-        .execute(parameters)?;
-    Ok(())
+        .execute(parameters);
+    match recorded {
+        // What SQLite answers where there is no greater number left, too.
+        Err(error) if error.sqlite_error_code() == Some(DriverCode::DiskFull) && !has_number_left(transaction)? => {
+            Err(Error::damaged("column Id of SessionsEndedLocal holds the last number that there is").into())
+        }
+        recorded => Ok(recorded.map(drop)?),
+    }
+}
+
+fn has_number_left(connection: &Connection) -> rusqlite::Result<bool> {
+    let newest = r#"SELECT max("Id") FROM "__ShardManagement.SessionsEndedLocal""#;
+    Ok(connection.query_row(newest, [], |row| row.get::<_, Option<i64>>(0))? != Some(i64::MAX))
 }
 
 /// Interrupts what runs on a connection, from any thread.

@@ -1,8 +1,9 @@
 //! What global and local stores have in common as SQLite schemas: version, installation, transactions.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
 use super::fault::{StatementFault, commit_fault, is_missing_column, is_missing_table, store_fault};
+use crate::backend::stored::small_number;
 use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
 use crate::model::StoreVersion;
 
@@ -60,16 +61,19 @@ impl StoreKind {
 
     /// The version of the store, or `None` where the database has none.
     pub(crate) fn version(self, connection: &Connection) -> Result<Option<StoreVersion>> {
+        let numbers = |row: &Row<'_>| -> std::result::Result<_, StatementFault> {
+            Ok(StoreVersion { major: small_number(row, 0)?, minor: small_number(row, 1)? })
+        };
         let read = |sql: &str| {
             let mut statement = connection.prepare_cached(sql)?;
-            statement.query_row([], |row| Ok(StoreVersion { major: row.get(0)?, minor: row.get(1)? })).optional()
+            statement.query_row([], |row| Ok(numbers(row))).optional()
         };
         let found = match read(self.version_query()) {
             Err(error) if is_missing_column(&error) => read(self.old_version_query()),
             found => found,
         };
         match found {
-            Ok(Some(version)) => Ok(Some(version)),
+            Ok(Some(version)) => Ok(Some(version?)),
             Ok(None) => Err(self.no_version()),
             Err(error) if is_missing_column(&error) => Err(self.no_version()),
             Err(error) if is_missing_table(&error) => {

@@ -32,8 +32,9 @@ pub(super) fn pending_entry(reply: &Reply) -> Result<Option<LogEntry>> {
         return Ok(None);
     }
     let row = reply.rows(0).first().ok_or_else(|| {
-        Error::damaged("column OperationId of a row names an operation that OperationsLogGlobal does not hold")
-            .at_global()
+        let what = "column OperationId of ShardsGlobal or ShardMappingsGlobal names an operation that OperationsLogGlobal \
+                    does not hold";
+        Error::damaged(what).at_global()
     })?;
     entry(row).map(Some).map_err(Error::at_global)
 }
@@ -55,7 +56,7 @@ impl GlobalSession for SqlServerGlobalSession {
                 self.0.request(Doing::Writing, || begin_shard(operation, data, step)).await?
             }
             OperationSteps::Mappings { removes, adds, steps, .. } => {
-                let steps = steps_text(steps);
+                let steps = steps_as_json(steps);
                 let call = || {
                     Call::global("BeginMappings")
                         .with("@operation", *operation.id.as_uuid())
@@ -89,7 +90,7 @@ impl GlobalSession for SqlServerGlobalSession {
                 self.0.request(Doing::Writing, call).await?
             }
             OperationSteps::Mappings { removes, adds, steps, .. } => {
-                let steps = steps_text(steps);
+                let steps = steps_as_json(steps);
                 let call = || {
                     Call::global("EndMappings")
                         .with("@operation", *operation.id.as_uuid())
@@ -189,8 +190,9 @@ fn mending_text(mending: &ShardMending) -> String {
     Value::Array(removed.chain(added).collect()).to_string()
 }
 
-/// The steps as the procedures take them.
-fn steps_text(steps: &[MappingStep]) -> String {
+/// The steps as the procedures take them. Public for the fuzz target only.
+#[must_use]
+pub fn steps_as_json(steps: &[MappingStep]) -> String {
     let keys = |mapping: &MappingRecord| (mapping.low.to_string(), mapping.high.as_ref().map(ToString::to_string));
     let text = |(place, step): (usize, &MappingStep)| match step {
         MappingStep::Remove { mapping, lock } => {

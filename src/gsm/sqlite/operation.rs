@@ -4,7 +4,7 @@ use rusqlite::{Row, Transaction, params};
 
 use super::{Answer, STORE, SqliteGlobalSession, map_kind};
 use crate::backend::sqlite::StatementFault;
-use crate::backend::stored::{document, guid, mapping_status, optional_guid, small_number};
+use crate::backend::stored::{document, guid, mapping_end, mapping_status, opaque_key, optional_guid, small_number};
 use crate::error::{Error, Refusal, Result};
 use crate::gsm::{
     Begin, Detaching, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardMending,
@@ -38,8 +38,10 @@ fn find_entry(transaction: &Transaction<'_>, id: OperationId) -> Answer<Option<L
 /// The log row of the operation that has stamped a row.
 pub(super) fn entry(transaction: &Transaction<'_>, id: OperationId) -> Answer<LogEntry> {
     find_entry(transaction, id)?.ok_or_else(|| {
-        let message =
-            format!("column OperationId of a row names operation {id}, which OperationsLogGlobal does not hold");
+        let message = format!(
+            "column OperationId of ShardsGlobal or ShardMappingsGlobal names operation {id}, which OperationsLogGlobal \
+             does not hold"
+        );
         Error::damaged(message).into()
     })
 }
@@ -327,20 +329,19 @@ fn check_collisions(
     let high = mapping.high.as_ref().map(EncodedKey::as_bytes);
     let (sql, refusal) = match kind {
         ShardMapKind::List => (
-            r#"SELECT "OperationId" FROM "__ShardManagement.ShardMappingsGlobal"
+            r#"SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
                WHERE "ShardMapId" = ?1 AND "MinValue" = ?2 AND ?3 IS NULL"#,
             Refusal::MappingPointAlreadyMapped,
         ),
         // Readable ranges do not overlap, so the last one that begins below the high bound decides. Rows that are not
         // readable may overlap; they are stamped and few.
         ShardMapKind::Range => (
-            r#"SELECT "OperationId" FROM (
-                   SELECT "OperationId", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
+            r#"SELECT * FROM (
+                   SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
                    WHERE "ShardMapId" = ?1 AND "Readable" = 1 AND (?3 IS NULL OR "MinValue" < ?3)
                    ORDER BY "MinValue" DESC LIMIT 1)
-               WHERE "MaxValue" IS NULL OR "MaxValue" > ?2
                UNION ALL
-               SELECT "OperationId" FROM "__ShardManagement.ShardMappingsGlobal"
+               SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
                WHERE "ShardMapId" = ?1 AND "OperationId" IS NOT NULL AND "Readable" = 0
                  AND (?3 IS NULL OR "MinValue" < ?3) AND ("MaxValue" IS NULL OR "MaxValue" > ?2)"#,
             Refusal::MappingRangeAlreadyMapped,
@@ -350,6 +351,12 @@ fn check_collisions(
     let mut rows = statement.query(params![map, low, high])?;
     let mut pending = None;
     while let Some(row) = rows.next()? {
+        // Not left to SQL: a bound that is none would be below every key, and ranges that overlap would get in.
+        let key_type = operation.map.key_type();
+        let begins = opaque_key(row, 1, key_type)?;
+        if mapping_end(row, 2, (kind, key_type), &begins)?.is_some_and(|end| end <= mapping.low) {
+            continue;
+        }
         match optional_guid::<OperationId, _>(row, 0)? {
             Some(holder) if holder != operation.id => pending = Some(holder),
             // A row that no unfinished operation can take away decides.

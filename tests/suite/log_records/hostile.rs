@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use roxmltree::Document;
-use shardlet::ErrorKind;
-use shardlet::gsm::LogEntry;
+use shardlet::gsm::{LogEntry, OperationCode};
 use shardlet::operation::LogRecord;
+use shardlet::{ErrorKind, OperationId};
+use uuid::Uuid;
 
 use super::{OTHERS, describe, entry_of};
 use crate::support::golden_files::pending_files;
@@ -23,7 +24,11 @@ fn documents() -> Vec<String> {
 }
 
 fn read(code: i32, document: &str) -> Result<String, shardlet::Error> {
-    let entry = LogEntry { code, data: document.to_owned(), ..entry_of(OTHERS[0]) };
+    // The row is that of the document, as far as it says which.
+    let row = Document::parse(document.trim_start_matches('\u{feff}')).ok();
+    let id = row.as_ref().and_then(|row| row.root_element().attribute("OperationId")?.parse::<Uuid>().ok());
+    let like = entry_of(OTHERS[0]);
+    let entry = LogEntry { id: id.map_or(like.id, OperationId::from), code, data: document.to_owned(), ..like };
     LogRecord::read(&entry).map(|operation| describe(&operation))
 }
 
@@ -73,6 +78,8 @@ fn a_document_with_one_wrong_value_is_refused() {
         ("Protocol", &["", "4", "-1", "tcp"]),
         ("Port", &["", "65536", "-1", "0x50"]),
         ("Status", &["", "2", "-1", "on", "4294967296"]),
+        ("ServerName", &["", "  ", "a&#13;b", "\u{85}\u{fffe}"]),
+        ("DatabaseName", &["", "\t", "&#13;"]),
         ("Name", &["", "012345678901234567890123456789012345678901234567890", "a&#13;b"]),
         ("MinValue", &["", "0", "0x", "80000001", "0x8000000", "0x800000", "0x8000000000", "0x8000000g", "0xé00"]),
     ];
@@ -161,6 +168,23 @@ fn an_unknown_code_is_refused_whatever_the_document_says() {
     for document in documents() {
         for code in [0, -1, 12, 13, 17, i32::MIN, i32::MAX] {
             refused(&format!("code {code}"), code, &document);
+        }
+    }
+}
+
+#[test]
+fn a_document_of_another_row_is_refused() {
+    for document in documents() {
+        let entry = entry_of(&document);
+        assert!(LogRecord::read(&entry).is_ok());
+        let other_id = LogEntry { id: OperationId::random(), ..entry.clone() };
+        // Adding a shard and removing one, for example, have documents of one form.
+        let others = OperationCode::ALL.map(|code| code as i32).into_iter().filter(|code| *code != entry.code);
+        let other_codes = others.map(|code| ("OperationCode", LogEntry { code, ..entry.clone() }));
+        for (column, wrong) in other_codes.chain([("OperationId", other_id)]) {
+            let error = LogRecord::read(&wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::StoreDamaged, "{error}");
+            assert!(error.to_string().contains(&format!("column {column} of OperationsLogGlobal")), "{error}");
         }
     }
 }

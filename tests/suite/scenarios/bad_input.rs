@@ -426,3 +426,36 @@ async fn limits_beyond_all_bounds_are_taken() {
         let _ = map.create_mapping(1, &shard).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn hostile_names_of_shard_maps() {
+    use super::hostile_names::names_of_shard_maps;
+    names_of_shard_maps(Sqlite::in_memory(), &NoCredentials, &location(0)).await;
+}
+
+#[tokio::test]
+async fn hostile_names_of_places() {
+    super::hostile_names::names_of_places(Sqlite::in_memory()).await;
+}
+
+/// Names that differ only in case or in blanks at the end name one database.
+#[tokio::test]
+async fn names_of_places_that_differ_in_case_or_blanks() {
+    let directory = directory();
+    let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+    let map = manager.create_list_shard_map::<i32>("m").await.unwrap();
+    let given = ShardLocation::new("Sérver", "Dätabase😀");
+    let shard = map.create_shard(&given).await.unwrap();
+    for (server, database) in [("SÉRVER", "dÄTABASE😀"), ("sérver ", "dätabase😀   ")] {
+        let spelt = ShardLocation::new(server, database);
+        let found = map.shard(&spelt).await.unwrap();
+        assert_eq!(found, shard, "{spelt}");
+        assert_eq!((found.location().server(), found.location().database()), (given.server(), given.database()));
+        let twice = map.create_shard(&spelt).await;
+        let _ = refused(twice, ErrorKind::AlreadyExists, ErrorCode::ShardLocationAlreadyExists, "created twice");
+        assert_eq!(map.shard_or_create(&spelt).await.unwrap(), shard);
+    }
+    let other = map.create_shard(&ShardLocation::new("Server", "Dätabase😀")).await.unwrap();
+    assert_ne!(other.id(), shard.id());
+    assert_eq!(rows(directory.path()).len(), 3, "accents tell databases apart");
+}

@@ -3,6 +3,7 @@
 mod bad_input;
 mod date_times;
 mod error_table;
+mod hostile_names;
 mod keys;
 mod list_mappings;
 mod locks;
@@ -11,6 +12,7 @@ mod manager;
 mod range_mappings;
 mod schema_infos;
 mod shards;
+mod spoilt_columns;
 mod spoilt_rows;
 mod unusable_places;
 mod updates;
