@@ -167,6 +167,10 @@ impl Input<'_> {
         *first
     }
 
+    fn bit(&mut self) -> bool {
+        self.byte() & 1 == 0
+    }
+
     fn id<T: From<Uuid>>(&mut self) -> T {
         T::from(Uuid::from_bytes(self.bytes()))
     }
@@ -183,13 +187,14 @@ impl Input<'_> {
         let length = usize::from(self.byte()) % (EncodedKey::MAX_LENGTH + 1);
         let bytes: Vec<u8> = (0..length.max(16)).map(|_| self.byte()).collect();
         let width = [4, 8, 16].into_iter().chain([length]);
-        width.filter_map(|width| EncodedKey::from_stored(key_type, &bytes[..width]).ok()).last().unwrap_or_default()
+        // The whole length first, so that binary keys of every length are met.
+        width.rev().find_map(|width| EncodedKey::from_stored(key_type, &bytes[..width]).ok()).unwrap_or_default()
     }
 
     fn shard(&mut self, map: ShardMapId) -> Shard {
         let location = ShardLocation::new(self.text(), self.text()).with_port(u16::from_be_bytes(self.bytes()));
         let location = if location.check().is_ok() { location } else { ShardLocation::new("server", "database") };
-        let status = if self.byte() % 2 == 0 { ShardStatus::Online } else { ShardStatus::Offline };
+        let status = if self.bit() { ShardStatus::Online } else { ShardStatus::Offline };
         Shard::new(self.id::<ShardId>(), self.id::<ShardVersion>(), map, location, status)
     }
 
@@ -204,7 +209,7 @@ impl Input<'_> {
             shard: Arc::clone(shard),
             low: self.key(map.key_type()),
             high,
-            status: if self.byte() % 2 == 0 { MappingStatus::Online } else { MappingStatus::Offline },
+            status: if self.bit() { MappingStatus::Online } else { MappingStatus::Offline },
             lock_owner: self.id::<LockToken>(),
         }
     }
@@ -233,10 +238,10 @@ impl Input<'_> {
                         new: self.mapping(&map, &to),
                         lock: self.id(),
                     },
-                    _ => MappingStep::Add { mapping: self.mapping(&map, &to), validate: self.byte() % 2 == 0 },
+                    _ => MappingStep::Add { mapping: self.mapping(&map, &to), validate: self.bit() },
                 });
                 let steps = steps.collect();
-                let ends_sessions = code.name().starts_with("Update").then(|| self.byte() % 2 == 0);
+                let ends_sessions = code.name().starts_with("Update").then(|| self.bit());
                 OperationSteps::Mappings { removes, adds, steps, ends_sessions }
             }
         };

@@ -106,6 +106,8 @@ async fn each_role_can_do_its_part_and_no_more() {
     managing.create_schema_info("tenants", &info).await.unwrap();
     managing.update_schema_info("tenants", &info).await.unwrap();
     assert_eq!(managing.schema_infos().await.unwrap().len(), 1);
+    let report = ShardMapManager::upgrade(managing.backend()).await.unwrap();
+    assert!(report.is_complete() && !report.is_change(), "what it cannot see is not missing: {report}");
 
     // Access to the global store, and the application's own login at the shard.
     let routing = ShardMapManager::open(backend(&databases, &logins.credentials(1)), Options::default()).await.unwrap();

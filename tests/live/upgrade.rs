@@ -319,6 +319,8 @@ async fn clients_wait_for_an_upgrade_and_go_on() {
         }
         direct.run(&commit).await;
         drop(opening.await.unwrap());
+        let report = ShardMapManager::upgrade(env.backend()).await.unwrap();
+        assert!(report.is_complete(), "{report}");
     }
 }
 

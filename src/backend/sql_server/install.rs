@@ -41,17 +41,22 @@ impl StoreKind {
         }
     }
 
-    /// The tables that a store consists of, beside its version table, and that are missing.
+    /// The tables that a store consists of, beside its version table, and that are missing. A login that may only call procedures
+    /// does not see what is there, and is told of none.
     fn missing_tables_query(self) -> &'static str {
         match self {
             Self::Global => {
                 "SELECT t.name FROM (VALUES (N'ShardMapsGlobal'), (N'ShardsGlobal'), (N'ShardMappingsGlobal'), \
                  (N'OperationsLogGlobal'), (N'ShardedDatabaseSchemaInfosGlobal')) AS t (name) \
-                 WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NULL"
+                 WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NULL \
+                 AND (SERVERPROPERTY('babelfish') IS NOT NULL \
+                 OR HAS_PERMS_BY_NAME(N'__ShardManagement', N'SCHEMA', N'VIEW DEFINITION') = 1)"
             }
             Self::Local => {
                 "SELECT t.name FROM (VALUES (N'ShardMapsLocal'), (N'ShardsLocal'), (N'ShardMappingsLocal')) AS t (name) \
-                 WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NULL"
+                 WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NULL \
+                 AND (SERVERPROPERTY('babelfish') IS NOT NULL \
+                 OR HAS_PERMS_BY_NAME(N'__ShardManagement', N'SCHEMA', N'VIEW DEFINITION') = 1)"
             }
         }
     }
