@@ -71,6 +71,11 @@
 
 pub mod backend;
 pub mod error;
+#[cfg(feature = "fault-points")]
+#[doc(hidden)]
+pub mod fault_point;
+#[cfg(not(feature = "fault-points"))]
+mod fault_point;
 pub mod gsm;
 pub mod key;
 mod list_map;

@@ -13,17 +13,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules below `src`, from the ground up, each with what it may use. `Error` and `Result` of the crate are `error`'s.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("fault_point", &[]),
     ("key", &["error", "model"]),
     ("model", &["error", "key"]),
     ("error", &["key", "model"]),
     ("telemetry", &["error"]),
     ("xml", &[]),
     ("schema_info", &["error", "model", "xml"]),
-    ("backend", &["error", "key", "model", "telemetry"]),
-    ("gsm", &["error", "key", "model", "backend"]),
-    ("lsm", &["error", "key", "model", "backend"]),
-    ("operation", &["error", "key", "model", "telemetry", "xml", "backend", "gsm", "lsm"]),
+    ("backend", &["fault_point", "error", "key", "model", "telemetry"]),
+    ("gsm", &["fault_point", "error", "key", "model", "backend"]),
+    ("lsm", &["fault_point", "error", "key", "model", "backend"]),
+    ("operation", &["fault_point", "error", "key", "model", "telemetry", "xml", "backend", "gsm", "lsm"]),
     ("routing", &["error", "key", "model", "telemetry", "backend", "gsm", "lsm"]),
 ];
 

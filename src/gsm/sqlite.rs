@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use self::operation::{entry, entry_of_row};
 use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter, SchemaInfoEntry};
-use crate::backend::sqlite::{Database, OperationLock, Sqlite, StatementFault, StoreKind, commit_fault, store_fault};
+use crate::backend::sqlite::{Database, OperationLock, Sqlite, StatementFault, StoreKind, store_fault};
 use crate::backend::stored::{
     guid, kind, location, mapping_end, mapping_status, opaque_key, optional_guid, shard, shard_map,
 };
@@ -196,7 +196,7 @@ fn create(connection: &mut Connection, mode: CreateMode) -> Result<()> {
         .with_category(ErrorCategory::ShardMapManagerFactory));
     }
     STORE.install(&transaction)?;
-    transaction.commit().map_err(commit_fault)
+    STORE.commit(transaction)
 }
 
 impl GlobalStore for Sqlite {

@@ -12,10 +12,11 @@ use super::{
 };
 use crate::backend::sqlite::{
     Database, NoCredentials, OperationLock, SessionKey, Sqlite, SqliteConnection, StatementFault, StoreKind,
-    commit_fault, record_ending, store_fault,
+    record_ending, store_fault,
 };
 use crate::backend::stored::{guid, mapping_end, mapping_status, opaque_key, shard, shard_map};
 use crate::error::{Error, Refusal, Result};
+use crate::fault_point;
 use crate::key::EncodedKey;
 use crate::model::{
     LockToken, MappingRecord, MappingStatus, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation,
@@ -253,18 +254,19 @@ impl LocalSession for SqliteLocalSession {
 
 /// Installs the store where there is none.
 fn install(connection: &mut Connection) -> Result<()> {
+    fault_point::reached("local store: database made");
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
     if STORE.version(&transaction)?.is_none() {
         STORE.install(&transaction)?;
     }
-    transaction.commit().map_err(commit_fault)
+    STORE.commit(transaction)
 }
 
 /// Installs the store, or what is missing of one that was only half installed.
 fn install_rest(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
     STORE.install(&transaction)?;
-    transaction.commit().map_err(commit_fault)
+    STORE.commit(transaction)
 }
 
 /// True if the shard's row has a version that is none of those which an undo knows.

@@ -14,6 +14,7 @@ use super::local::{self, LocalChange};
 use super::log_record::LogRecord;
 use super::{Changed, Request, RetryPolicy, Stores};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::fault_point;
 use crate::gsm::{Begin, Direction, GlobalSession, LogEntry};
 use crate::lsm::LocalSession;
 use crate::model::{OperationId, SessionsEnded, ShardLocation};
@@ -157,11 +158,14 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         let operation = &request.operation;
         let (source_change, target_change) = request.local_changes();
         let mut global = self.stores.lock_operation(operation.id).await?;
+        fault_point::reached("do: locked");
         let mut source = self.stores.lock_operation_at(source_change.location(), operation.id).await?;
+        fault_point::reached("do: locked at the source");
         let mut target = match &target_change {
             Some(change) => Some((self.stores.lock_operation_at(change.location(), operation.id).await?, change)),
             None => None,
         };
+        fault_point::reached("do: all locked");
 
         let begun = note(reached, undo_start::GLOBAL, global.begin(operation, data).await)?;
         if let Begin::Pending(entry) = begun {
@@ -169,16 +173,21 @@ impl<'s, B: Stores> Coordinator<'s, B> {
             *reached = None;
             return Ok(Attempt::Pending(entry));
         }
+        fault_point::reached("do: begun");
         note(reached, undo_start::SOURCE, source_change.apply(&mut source).await)?;
+        fault_point::reached("do: source done");
         if let Some((session, change)) = &mut target {
             note(reached, undo_start::TARGET, change.apply(session).await)?;
+            fault_point::reached("do: target done");
         }
         *reached = Some(undo_start::TARGET);
         let ended = match source_change.ending() {
             Some(ending) => source.end_sessions(ending).await?,
             None => SessionsEnded::default(),
         };
+        fault_point::reached("do: sessions ended");
         global.end(operation, Direction::Do).await?;
+        fault_point::reached("do: ended");
         Ok(Attempt::Done(ended))
     }
 
@@ -222,9 +231,11 @@ impl<'s, B: Stores> Coordinator<'s, B> {
 
     async fn attempt_undo(&self, entry: &LogEntry, absent: Option<Absent<'_>>) -> Result<Undone> {
         let mut global = self.stores.lock_operation(entry.id).await?;
+        fault_point::reached("undo: locked");
         let Some(entry) = global.find_operation(entry.id, entry.undo_start.max(undo_start::ALL)).await? else {
             return Ok(Undone::NothingPending);
         };
+        fault_point::reached("undo: found");
         let operation = LogRecord::read(&entry).map_err(Error::at_global)?;
         let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
         let there = |change: Option<LocalChange>| match absent {
@@ -236,17 +247,21 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         let start = if entry.undo_start > undo_start::GLOBAL { undo_start::ALL } else { entry.undo_start };
         if start <= undo_start::TARGET {
             self.apply_at(operation.id, target).await?;
+            fault_point::reached("undo: target undone");
         }
         if start <= undo_start::SOURCE {
             self.apply_at(operation.id, source).await?;
+            fault_point::reached("undo: source undone");
         }
         global.end(&operation, Direction::Undo).await?;
+        fault_point::reached("undo: ended");
         Ok(Undone::Yes)
     }
 
     async fn apply_at(&self, id: OperationId, change: Option<LocalChange>) -> Result<()> {
         let Some(change) = change else { return Ok(()) };
         let mut session = self.stores.lock_operation_at(change.location(), id).await?;
+        fault_point::reached("undo: locked at a shard");
         change.apply(&mut session).await
     }
 }

@@ -75,6 +75,8 @@ fn number(database: &str) -> usize {
 impl RawStores for GoldenDatabases {
     type Backend = SqlServer;
 
+    const IS_FAST: bool = false;
+
     async fn empty_stores(databases: &[&'static str]) -> Self {
         assert!(DATABASES.starts_with(databases));
         let made = Databases::create(DATABASES.len()).await;

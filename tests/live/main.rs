@@ -17,19 +17,36 @@ mod bad_input;
 mod chaos;
 #[path = "../suite/conformance/mod.rs"]
 mod conformance;
+mod cuts;
 mod environment;
+#[path = "../suite/faults"]
+#[allow(dead_code, reason = "the tests on files use the rest")]
+mod faults {
+    pub mod case;
+    pub mod world;
+}
+#[path = "../wire/gate.rs"]
+#[allow(dead_code, reason = "the wire tests use the rest")]
+mod gate;
 #[path = "../suite/golden/mod.rs"]
 mod golden;
 mod golden_databases;
 #[path = "../suite/scenarios/hostile_names.rs"]
 mod hostile_names;
+#[path = "../wire/listener.rs"]
+#[allow(dead_code, reason = "the wire tests use the rest")]
+mod listener;
 #[path = "../suite/model/mod.rs"]
 mod model;
 mod operations;
 mod permissions;
 mod processes;
+#[path = "../wire/proxy.rs"]
+#[allow(dead_code, reason = "the wire tests use the rest")]
+mod proxy;
 #[path = "../suite/recovery/mod.rs"]
 mod recovery;
+mod restored;
 mod routing;
 #[path = "../suite/scenarios/keys.rs"]
 #[allow(dead_code, reason = "the scenarios use the rest")]
@@ -40,6 +57,7 @@ mod upgrade;
 #[path = "../suite/support"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod support {
+    pub mod child;
     pub mod consistency;
     pub mod declared;
     pub mod golden_files;
@@ -51,6 +69,7 @@ conformance::conformance!(every_call, crate::environment::Live);
 conformance::conformance_with_access!(versions, crate::environment::Live);
 recovery::recovery_tests!(recovery_of_stores, crate::environment::Live);
 golden::golden_tests!(golden_data, crate::golden_databases::GoldenDatabases);
+golden::half_done_tests!(half_done_states, crate::golden_databases::GoldenDatabases);
 
 fn main() {
     if processes::child() {
@@ -62,11 +81,13 @@ fn main() {
         versions::trials(),
         golden_data::trials(),
         recovery_of_stores::trials(),
+        half_done_states::trials(),
         operations::trials(),
         chaos::trials(),
         sessions::trials(),
         routing::trials(),
         upgrade::trials(),
+        cuts::trials(),
         processes::trials(),
         permissions::trials(),
         bad_input::trials(),

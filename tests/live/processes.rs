@@ -1,93 +1,48 @@
 //! Several real processes on one store: this test program, started again as a child, some of them killed.
-//!
-//! A child is told by environment variables what to do. Parent and child keep step by lines on the child's output, which
-//! begin with a mark, and by the end of its input.
 
-use std::process::Stdio;
-
-use shardlet::gsm::GlobalStore;
 use shardlet::{
-    ErrorKind, MappingStatus, Options, RangeShardMap, Result, ShardLocation, ShardMapManager, SqlServer,
-    SqlServerOptions, Stores, Validation,
+    ErrorKind, MappingStatus, OperationId, Options, RangeShardMap, Result, ShardMapManager, SqlServer,
+    SqlServerOptions, Validation,
 };
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use uuid::Uuid;
 
 use crate::conformance::Environment;
 use crate::environment::Live;
-use crate::server::{credentials, place_of, store_of};
+use crate::faults::case::Case;
+use crate::faults::world::{Expected, Next, World};
+use crate::restored::{Restored, backend_of, places_of};
+use crate::server::{credentials, host, store_of};
+use crate::support::child::{Process, say, stop_at, told};
 use crate::support::consistency::assert_consistent;
-use crate::support::probe::{Call, Fault, Probe};
+use crate::support::probe::{Call, Fault};
 
 trials! { processes {
     what_a_killed_process_left_is_undone_by_the_next_one,
+    what_a_killed_process_was_undoing_is_undone_by_the_next_one,
     processes_that_change_one_map_leave_stores_that_agree,
 } }
 
-const MARK: &str = "@@ ";
 const ROLE: &str = "SHARDLET_TEST_ROLE";
 /// What the databases' names begin with.
 const PREFIX: &str = "SHARDLET_TEST_DATABASES";
 const DETAIL: &str = "SHARDLET_TEST_DETAIL";
 
-type Ranges<B = SqlServer> = RangeShardMap<i64, B>;
+type Ranges = RangeShardMap<i64, SqlServer>;
 
-/// A child, seen from its parent. It is killed when this is dropped.
-struct Process {
-    child: Child,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    fn start(role: &str, env: &Live, detail: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .env(ROLE, role)
-            .env(PREFIX, env.databases.prefix())
-            .env(DETAIL, detail)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, output }
-    }
-
-    /// The next line that the child says to its parent.
-    async fn says(&mut self) -> String {
-        while let Some(line) = self.output.next_line().await.unwrap() {
-            if let Some((_, said)) = line.split_once(MARK) {
-                return said.to_owned();
-            }
-        }
-        panic!("the child ended without a word: {:?}", self.child.wait().await);
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-
-    async fn ends_well(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().await.unwrap().success());
-    }
-}
-
-fn say(line: &str) {
-    println!("\n{MARK}{line}");
+fn start(role: &str, prefix: &str, detail: &str) -> Process {
+    Process::start(&[], &[(ROLE, role), (PREFIX, prefix), (DETAIL, detail)])
 }
 
 /// Does what a child is told to do, if this process is one.
 pub fn child() -> bool {
-    let Ok(role) = std::env::var(ROLE) else { return false };
-    let (prefix, detail) = (std::env::var(PREFIX).unwrap(), std::env::var(DETAIL).unwrap());
+    let Some(role) = told(ROLE) else { return false };
+    let (prefix, detail) = (told(PREFIX).unwrap(), told(DETAIL).unwrap());
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let store = store_of(&prefix, SqlServerOptions::default());
             match role.as_str() {
-                "hold" => hold(store, &prefix, &detail).await,
-                "change" => change_at_random(store, &detail).await,
+                "do" | "undo" => stop(&role, &prefix, &detail).await,
+                "change" => change_at_random(store_of(&prefix, SqlServerOptions::default()), &detail).await,
                 _ => panic!("no such role: {role}"),
             }
         });
@@ -96,112 +51,89 @@ pub fn child() -> bool {
     true
 }
 
-async fn ranges<B: Stores>(store: B, name: &str) -> Ranges<B> {
-    let manager = ShardMapManager::open_or_create(store, Options::default()).await.unwrap();
-    manager.range_shard_map_or_create(name).await.unwrap()
-}
+// A process dies in the middle of an operation, or of the undo of one.
 
-/// `[0, 10)` and `[10, 20)` online and `[20, 30)` offline, all on shard 0 of two.
-async fn set_up(env: &Live, name: &str) -> Ranges {
-    let map = ranges(env.backend().clone(), name).await;
-    let shard = env.shards(&map, 2).await.remove(0);
-    let _ = map.create_mapping(0..10, &shard).await.unwrap();
-    let _ = map.create_mapping(10..20, &shard).await.unwrap();
-    let _ = map.create_mapping_with(20..30, &shard, MappingStatus::Offline).await.unwrap();
-    map
-}
-
-async fn operate<B: Stores>(map: &Ranges<B>, operation: &str, place: impl Fn(usize) -> ShardLocation) -> Result<()> {
-    let of = async |key: i64| map.mapping_for_key(&key).await;
-    match operation {
-        "add shard" => map.create_shard(&place(2)).await.map(drop),
-        "delete shard" => map.delete_shard(map.shard(&place(1)).await?).await,
-        "create" => map.create_mapping(30..40, &map.shard(&place(1)).await?).await.map(drop),
-        "split" => map.split_mapping(of(0).await?, 5).await.map(drop),
-        "merge" => map.merge_mappings(of(0).await?, of(10).await?).await.map(drop),
-        "take offline" => map.mark_mapping_offline(of(0).await?).await.map(drop),
-        "move" => map.move_mapping(of(20).await?, &map.shard(&place(1)).await?).await.map(drop),
-        "delete" => map.delete_mapping(of(20).await?).await,
-        _ => panic!("no such operation: {operation}"),
+/// Does or undoes an operation and stops at a point of it, with its lock held, until it is killed.
+async fn stop(role: &str, prefix: &str, detail: &str) {
+    let (case, point) = detail.split_once('/').unwrap();
+    let (case, point) = (Case::named(case), point.parse().unwrap());
+    let (stores, places) = (backend_of(&host(), prefix), places_of(&host(), prefix));
+    let world = World::read(stores.clone(), stores, places, case).await;
+    let step = world.step(case);
+    say(&step.id.to_string());
+    if role == "do" {
+        stop_at(point, "do: ");
+        step.run.await.unwrap();
+    } else {
+        stop_at(point, "undo: ");
+        assert_eq!(world.manager().undo_pending_operations().await.unwrap(), 1);
     }
+    say("done");
 }
 
-/// Shards and mappings as people read them, without what is random.
-async fn picture<B: Stores>(map: &Ranges<B>) -> Vec<String> {
-    let mappings = map.mappings().await.unwrap();
-    let mut picture: Vec<_> =
-        mappings.iter().map(|it| format!("{} {} on {}", it.range(), it.status(), it.shard())).collect();
-    picture.extend(map.shards().await.unwrap().iter().map(ToString::to_string));
-    picture.sort();
-    picture
-}
-
-/// Begins an operation and stops in a phase of it, with its lock held, until it is killed.
-async fn hold(store: SqlServer, prefix: &str, detail: &str) {
-    let [map, operation, phase] = detail.split('/').collect::<Vec<_>>()[..] else { panic!("{detail}") };
-    let probe = Probe::new(store);
-    let map = ranges(probe.clone(), map).await;
-    let place = |number| place_of(prefix, number);
-    let source = match operation {
-        "add shard" => 2,
-        "delete shard" | "create" => 1,
-        _ => 0,
-    };
-    let (call, fault) = match phase {
-        "begun" => (Call::Begin, Fault::HoldAfter),
-        "source done" => (Call::ChangeLocal { at: place(source), undoing: false }, Fault::HoldAfter),
-        "target done" => (Call::ChangeLocal { at: place(1), undoing: false }, Fault::HoldAfter),
-        "end unsent" => (Call::EndDo, Fault::HoldBefore),
-        "ended" => (Call::EndDo, Fault::HoldAfter),
-        _ => panic!("no such phase: {phase}"),
-    };
-    probe.inject(call, 1, fault);
-    let mut running = std::pin::pin!(operate(&map, operation, place));
-    tokio::select! {
-        done = &mut running => panic!("{detail}: not held: {done:?}"),
-        () = probe.held() => say("held"),
+/// Kills a process at every point of an operation. The number of points.
+async fn kill(role: &str, case: Case, restored: &mut Restored, world: &World<SqlServer>) -> usize {
+    restored.restore().await;
+    world.sound_step(case).run.await.unwrap();
+    let expected = Expected { case, new_shape: world.facts().await.shape };
+    for point in 1.. {
+        restored.restore().await;
+        let before = world.facts().await;
+        let mut ids = Vec::new();
+        if role == "undo" {
+            world.probe.inject(Call::EndDo, 1, Fault::HoldBefore);
+            let step = world.step(case);
+            ids.push(step.id);
+            tokio::select! {
+                result = step.run => panic!("{case:?}: not held: {result:?}"),
+                () = world.probe.held() => {}
+            }
+        }
+        let mut child = start(role, restored.prefix(), &format!("{case:?}/{point}"));
+        ids.push(OperationId::from(Uuid::parse_str(&child.says().await).unwrap()));
+        let said = child.says().await;
+        let through = said == "done";
+        let about = format!("{role}, killed at point {point}, {said}");
+        if through {
+            child.ends_well().await;
+        } else {
+            child.kill().await;
+        }
+        let done = expected.outcome(world, &before, &about).await;
+        assert!(!through || done == (role == "do"), "{case:?}, {about}: done: {done}");
+        expected.settle(world, &before, &ids, done, Next::numbered(point), &about).await;
+        restored.assert_no_stamps(&format!("{case:?}, {about}")).await;
+        if through {
+            println!("{role} {case:?}: {} processes killed", point - 1);
+            return point - 1;
+        }
     }
-    let done = running.await;
-    panic!("{detail}: not held: {done:?}");
+    unreachable!("it is through at some point")
 }
 
 async fn what_a_killed_process_left_is_undone_by_the_next_one() {
-    let env = Live::new().await;
-    let cases = [
-        ("create", "begun"),
-        ("create", "source done"),
-        ("split", "begun"),
-        ("split", "end unsent"),
-        ("merge", "source done"),
-        ("take offline", "source done"),
-        ("move", "source done"),
-        ("move", "target done"),
-        ("move", "ended"),
-        ("delete", "end unsent"),
-        ("add shard", "source done"),
-        ("delete shard", "source done"),
-    ];
-    for (number, (operation, phase)) in cases.into_iter().enumerate() {
-        let case = format!("{operation}/{phase}");
-        let map = set_up(&env, &format!("map {number}")).await;
-        let before = picture(&map).await;
-        let mut child = Process::start("hold", &env, &format!("map {number}/{case}"));
-        assert_eq!(child.says().await, "held", "{case}");
-        let pending = env.backend().pending_operations().await.unwrap();
-        assert_eq!(pending.len(), usize::from(phase != "ended"), "{case}");
-        child.kill().await;
-
-        let place = |number| env.location(number);
-        let next = ranges(env.backend().clone(), map.name()).await;
-        if phase != "ended" {
-            assert_eq!(picture(&next).await, before, "{case}: readers see the old state");
-            operate(&next, operation, place).await.unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    for (cases, points) in
+        [([Case::CreateShard, Case::MovePointOffline], 7 + 8), ([Case::MoveRange, Case::Merge], 8 + 7)]
+    {
+        let (mut restored, world) = Restored::fill(host(), cases[0]).await;
+        let mut killed = 0;
+        for case in cases {
+            killed += kill("do", case, &mut restored, &world).await;
         }
-        assert_consistent(env.backend(), &env.places(), &case).await;
-        let expected = set_up(&env, &format!("expected {number}")).await;
-        operate(&expected, operation, place).await.unwrap();
-        assert_eq!(picture(&next).await, picture(&expected).await, "{case}: the new state");
+        assert_eq!(killed, points);
     }
+}
+
+async fn what_a_killed_process_was_undoing_is_undone_by_the_next_one() {
+    let (mut restored, world) = Restored::fill(host(), Case::MoveRange).await;
+    assert_eq!(kill("undo", Case::MoveRange, &mut restored, &world).await, 7);
+}
+
+// Several processes change one map.
+
+async fn ranges(store: SqlServer) -> Ranges {
+    let manager = ShardMapManager::open_or_create(store, Options::default()).await.unwrap();
+    manager.range_shard_map_or_create("ranges").await.unwrap()
 }
 
 /// Small numbers from a seed, so that a run can be repeated.
@@ -248,7 +180,7 @@ async fn one_change(map: &Ranges, dice: &mut Dice) -> Result<()> {
 /// Changes the map until its input ends, and says each change that is made.
 async fn change_at_random(store: SqlServer, detail: &str) {
     let seed = detail.parse().unwrap();
-    let map = ranges(store, "ranges").await;
+    let map = ranges(store).await;
     let mut dice = Dice(seed);
     let over = std::thread::spawn(|| std::io::stdin().read_line(&mut String::new()));
     while !over.is_finished() {
@@ -268,12 +200,12 @@ async fn change_at_random(store: SqlServer, detail: &str) {
 
 async fn processes_that_change_one_map_leave_stores_that_agree() {
     let env = Live::new().await;
-    let map = ranges(env.backend().clone(), "ranges").await;
+    let map = ranges(env.backend().clone()).await;
     let shards = env.shards(&map, 2).await;
     for low in 0..8 {
         let _ = map.create_mapping(low * 8..low * 8 + 8, &shards[usize::from(low % 2 == 0)]).await.unwrap();
     }
-    let mut changers: Vec<_> = (1..=4).map(|seed| Process::start("change", &env, &seed.to_string())).collect();
+    let mut changers: Vec<_> = (1..=4).map(|seed| start("change", env.databases.prefix(), &seed.to_string())).collect();
     for changer in &mut changers {
         for _ in 0..6 {
             assert_eq!(changer.says().await, "changed");

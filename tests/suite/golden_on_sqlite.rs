@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use roxmltree::Document;
 use shardlet::{Protocol, ShardLocation};
 
-use crate::golden::golden_tests;
+use crate::golden::{golden_tests, half_done_tests};
 use crate::support::golden_files::{canonical, golden_location, pending_files, text};
 use crate::support::raw_stores::translate_document;
 use crate::support::sqlite_files::{OtherNames, SameNames, SqliteFiles};
 
 golden_tests!(sqlite, crate::golden_on_sqlite::SqliteFiles<crate::golden_on_sqlite::SameNames>);
 golden_tests!(sqlite_under_other_names, crate::golden_on_sqlite::SqliteFiles<crate::golden_on_sqlite::OtherNames>);
+half_done_tests!(half_done_states, crate::golden_on_sqlite::SqliteFiles<crate::golden_on_sqlite::SameNames>);
 
 #[test]
 fn every_pending_operation_is_in_one_of_these_tests() {

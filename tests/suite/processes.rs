@@ -1,107 +1,40 @@
-//! Several real processes on one directory: this test program, started again as a child.
-//!
-//! A child is told by environment variables what to do. Parent and child keep step by lines on the child's output, which
-//! begin with a mark, and lines on its input; nobody sleeps.
+//! Several real processes on one directory. Those that are killed at every point of every operation are in `faults`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use shardlet::gsm::GlobalStore;
 use shardlet::model::MappingRecord;
 use shardlet::{
-    ErrorKind, Mapping, MappingStatus, NoCredentials, Options, RangeMapping, RangeShardMap, Result, ShardMapManager,
-    Sqlite, SqliteConnection, Stores, Timeouts, Validation,
+    ErrorKind, Mapping, MappingStatus, NoCredentials, Options, RangeShardMap, Result, ShardMapManager, Sqlite,
+    SqliteConnection, Stores, Validation,
 };
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::support::child::{Process, hear, say, told};
+use crate::support::consistency::facts;
 use crate::support::probe::{Call, Fault, Probe};
 use crate::support::{directory, location, quick, shards, sqlite};
 
-const MARK: &str = "@@ ";
 const ROLE: &str = "SHARDLET_TEST_ROLE";
 const DIRECTORY: &str = "SHARDLET_TEST_DIRECTORY";
 const DETAIL: &str = "SHARDLET_TEST_DETAIL";
 
 type Ranges<B = Sqlite> = RangeShardMap<i64, B>;
 
-/// A child, seen from its parent. It is killed when this is dropped.
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    fn start(role: &str, directory: &TempDir, detail: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "processes::child", "--nocapture"])
-            .env(ROLE, role)
-            .env(DIRECTORY, directory.path())
-            .env(DETAIL, detail)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, output: BufReader::new(output).lines() }
-    }
-
-    /// The next line that the child says to its parent.
-    async fn says(&mut self) -> String {
-        while let Some(line) = self.output.next_line().await.unwrap() {
-            // What the test runner prints may stand before the mark.
-            if let Some((_, said)) = line.split_once(MARK) {
-                return said.to_owned();
-            }
-        }
-        panic!("the child ended without a word: {:?}", self.child.wait().await);
-    }
-
-    async fn expect(&mut self, expected: &str) {
-        assert_eq!(self.says().await, expected);
-    }
-
-    async fn tell(&mut self, line: &str) {
-        self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
-    }
-
-    async fn kill(mut self) {
-        self.child.kill().await.unwrap();
-    }
-
-    async fn ends_well(mut self) {
-        drop(self.input);
-        assert!(self.child.wait().await.unwrap().success());
-    }
-}
-
-/// Says a line to the parent.
-fn say(line: &str) {
-    println!("\n{MARK}{line}");
-}
-
-/// Waits for a line of the parent; `None` when it has closed the pipe.
-async fn hear() -> Option<String> {
-    let line = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        (std::io::stdin().read_line(&mut line).unwrap() > 0).then_some(line)
-    });
-    line.await.unwrap().map(|line| line.trim_end().to_owned())
+fn start(role: &str, directory: &TempDir, detail: &str) -> Process {
+    let directory = directory.path().to_str().unwrap();
+    let variables = [(ROLE, role), (DIRECTORY, directory), (DETAIL, detail)];
+    Process::start(&["--ignored", "--exact", "processes::child", "--nocapture"], &variables)
 }
 
 #[tokio::test]
 #[ignore = "child process of the other tests in this file"]
 async fn child() {
     // Without a role it was not started by one of them.
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let path = std::env::var(DIRECTORY).unwrap();
-    let detail = std::env::var(DETAIL).unwrap();
+    let Some(role) = told(ROLE) else { return };
+    let (path, detail) = (told(DIRECTORY).unwrap(), told(DETAIL).unwrap());
     let store = Sqlite::open_with(path, quick()).unwrap();
     match role.as_str() {
         "create" => create_and_tell(store).await,
@@ -168,7 +101,7 @@ async fn create_and_tell(store: Sqlite) {
 async fn processes_that_create_the_store_at_once_share_one() {
     for round in 0..3 {
         let directory = directory();
-        let mut children: Vec<_> = (0..3).map(|_| Process::start("create", &directory, "")).collect();
+        let mut children: Vec<_> = (0..3).map(|_| start("create", &directory, "")).collect();
         for child in &mut children {
             child.expect("ready").await;
         }
@@ -201,7 +134,7 @@ async fn upgrade_and_tell(store: Sqlite) {
 async fn processes_that_upgrade_the_store_at_once_all_succeed() {
     let directory = directory();
     let map = set_up(&directory).await;
-    let before = picture(&map).await;
+    let before = facts(map.manager().backend()).await;
     let places = map.manager().shard_locations().await.unwrap();
     let mut files = vec![(directory.path().join("gsm.db"), "Global")];
     files.extend(
@@ -217,7 +150,7 @@ async fn processes_that_upgrade_the_store_at_once_all_succeed() {
         );
         crate::support::contents::raw(&file).execute_batch(&sql).unwrap();
     }
-    let mut children: Vec<_> = (0..3).map(|_| Process::start("upgrade", &directory, "")).collect();
+    let mut children: Vec<_> = (0..3).map(|_| start("upgrade", &directory, "")).collect();
     for child in &mut children {
         child.expect("ready").await;
     }
@@ -228,7 +161,7 @@ async fn processes_that_upgrade_the_store_at_once_all_succeed() {
         child.expect("1.2 true").await;
         child.ends_well().await;
     }
-    assert_eq!(picture(&map).await, before);
+    assert_eq!(facts(map.manager().backend()).await, before);
     assert_settled(&map, directory.path(), "upgraded at once").await;
 }
 
@@ -336,9 +269,9 @@ async fn processes_that_change_one_map_leave_stores_that_agree() {
         let shard = &shards[usize::from(low % 2 == 0)];
         let _ = map.create_mapping(low * 8..low * 8 + 8, shard).await.unwrap();
     }
-    let mut router = Process::start("route", &directory, "");
+    let mut router = start("route", &directory, "");
     router.expect("ready").await;
-    let changers: Vec<_> = (1..=4).map(|seed| Process::start("change", &directory, &seed.to_string())).collect();
+    let changers: Vec<_> = (1..=4).map(|seed| start("change", &directory, &seed.to_string())).collect();
     let mut done = 0;
     for mut changer in changers {
         done += changer.says().await.parse::<usize>().unwrap();
@@ -361,12 +294,9 @@ async fn processes_that_change_one_map_leave_stores_that_agree() {
     }
 }
 
-// A process dies in the middle of an operation.
+// Processes wait for the owner of an operation.
 
-/// The operations on a map with `[0, 10)` and `[10, 20)` online and `[20, 30)` offline, all on shard 0 of two.
-const OPERATIONS: [&str; 8] =
-    ["add shard", "delete shard", "create", "split", "merge", "take offline", "move", "delete"];
-
+/// `[0, 10)` and `[10, 20)` online and `[20, 30)` offline, all on shard 0 of two.
 async fn set_up(directory: &TempDir) -> Ranges {
     let map = ranges(sqlite(directory)).await;
     let shard = shards(&map, 2).await.remove(0);
@@ -379,102 +309,29 @@ async fn set_up(directory: &TempDir) -> Ranges {
 async fn operate<B: Stores>(map: &Ranges<B>, operation: &str) -> Result<()> {
     let of = async |key: i64| map.mapping_for_key(&key).await;
     match operation {
-        "add shard" => map.create_shard(&location(2)).await.map(drop),
-        "delete shard" => map.delete_shard(map.shard(&location(1)).await?).await,
-        "create" => map.create_mapping(30..40, &map.shard(&location(1)).await?).await.map(drop),
         "split" => map.split_mapping(of(0).await?, 5).await.map(drop),
-        "merge" => map.merge_mappings(of(0).await?, of(10).await?).await.map(drop),
         "take offline" => map.mark_mapping_offline(of(0).await?).await.map(drop),
         "move" => map.move_mapping(of(20).await?, &map.shard(&location(1)).await?).await.map(drop),
-        "delete" => map.delete_mapping(of(20).await?).await,
         _ => panic!("no such operation: {operation}"),
     }
 }
 
-/// Shards and mappings as people read them, without what is random.
-async fn picture<B: Stores>(map: &Ranges<B>) -> Vec<String> {
-    let show = |it: &RangeMapping<i64>| format!("{} {} on {}", it.range(), it.status(), it.shard());
-    let mut picture: Vec<_> = map.mappings().await.unwrap().iter().map(show).collect();
-    picture.extend(map.shards().await.unwrap().iter().map(ToString::to_string));
-    picture
-}
-
-const PHASES: [&str; 7] =
-    ["lock taken", "begin unsent", "begun", "source unsent", "source done", "end unsent", "ended"];
-
-fn fault_of(operation: &str, phase: &str) -> (Call, Fault) {
-    let source = match operation {
-        "add shard" => 2,
-        "delete shard" | "create" => 1,
-        _ => 0,
-    };
-    let source = Call::ChangeLocal { at: location(source), undoing: false };
-    match phase {
-        "lock taken" => (Call::LockOperation, Fault::HoldAfter),
-        "begin unsent" => (Call::Begin, Fault::HoldBefore),
-        "begun" => (Call::Begin, Fault::HoldAfter),
-        "source unsent" => (source, Fault::HoldBefore),
-        "source done" => (source, Fault::HoldAfter),
-        "target done" => (Call::ChangeLocal { at: location(1), undoing: false }, Fault::HoldAfter),
-        "end unsent" => (Call::EndDo, Fault::HoldBefore),
-        "ended" => (Call::EndDo, Fault::HoldAfter),
-        _ => panic!("no such phase: {phase}"),
-    }
-}
-
-/// Begins an operation and stops in a phase of it, with its lock held, until it is told to let go.
-async fn hold(store: Sqlite, detail: &str) {
-    let (operation, phase) = detail.split_once('/').unwrap();
+/// Begins an operation, and stops there with its lock held until it is told to let go.
+async fn hold(store: Sqlite, operation: &str) {
     let probe = Probe::new(store);
     let map = ranges(probe.clone()).await;
-    let (call, fault) = fault_of(operation, phase);
-    probe.inject(call, 1, fault);
+    probe.inject(Call::Begin, 1, Fault::HoldAfter);
     {
         let mut running = Box::pin(operate(&map, operation));
-        let held = tokio::select! {
-            () = probe.held() => true,
-            done = &mut running => panic!("{detail}: not held: {done:?}"),
-        };
-        assert!(held);
+        tokio::select! {
+            () = probe.held() => {}
+            done = &mut running => panic!("{operation}: not held: {done:?}"),
+        }
         say("held");
         let _ = hear().await;
     }
     say("dropped");
 }
-
-#[tokio::test]
-async fn what_a_killed_process_left_is_undone_by_the_next_one() {
-    let mut cases: Vec<_> = OPERATIONS.iter().flat_map(|operation| PHASES.map(|phase| (*operation, phase))).collect();
-    cases.push(("move", "target done"));
-    for (operation, phase) in cases {
-        let case = format!("{operation}/{phase}");
-        let directory = directory();
-        let map = set_up(&directory).await;
-        let before = picture(&map).await;
-        let mut child = Process::start("hold", &directory, &case);
-        child.expect("held").await;
-        let begun = !matches!(phase, "lock taken" | "begin unsent" | "ended");
-        let pending = map.manager().backend().pending_operations().await.unwrap();
-        assert_eq!(pending.len(), usize::from(begun), "{case}");
-        child.kill().await;
-
-        // No patience at all: whatever the child had locked is free now.
-        let mut impatient = Timeouts::default();
-        impatient.operation_lock = Duration::ZERO;
-        let next = ranges(Sqlite::open_with(directory.path(), quick().timeouts(impatient)).unwrap()).await;
-        if phase != "ended" {
-            assert_eq!(picture(&next).await, before, "{case}: readers see the old state");
-            operate(&next, operation).await.unwrap_or_else(|error| panic!("{case}: {error:?}"));
-        }
-        assert_settled(&next, directory.path(), &case).await;
-        let untouched = self::directory();
-        let expected = set_up(&untouched).await;
-        operate(&expected, operation).await.unwrap();
-        assert_eq!(picture(&next).await, picture(&expected).await, "{case}: the new state");
-    }
-}
-
-// Processes wait for the owner of an operation.
 
 /// Does an operation whose rows another process holds, and says when it waits and when it is done.
 async fn operate_and_tell(store: Sqlite, operation: &str) {
@@ -496,10 +353,9 @@ async fn a_process_waits_for_the_owner_of_an_operation_and_no_longer() {
     for ending in ["killed", "told to let go"] {
         let directory = directory();
         let map = set_up(&directory).await;
-        let mut owner = Process::start("hold", &directory, "split/begun");
+        let mut owner = start("hold", &directory, "split");
         owner.expect("held").await;
-        let mut waiters =
-            [Process::start("operate", &directory, "take offline"), Process::start("operate", &directory, "move")];
+        let mut waiters = [start("operate", &directory, "take offline"), start("operate", &directory, "move")];
         for waiter in &mut waiters {
             waiter.expect("waiting").await;
         }
@@ -545,7 +401,7 @@ async fn a_session_in_another_process_is_refused_after_its_mapping_went_offline(
     let directory = directory();
     let map = set_up(&directory).await;
     open(&map, 5).await.unwrap().execute_batch("CREATE TABLE item (id INTEGER PRIMARY KEY)").await.unwrap();
-    let mut child = Process::start("session", &directory, "");
+    let mut child = start("session", &directory, "");
     child.expect("open").await;
     let offline = map.mark_mapping_offline(map.mapping_for_key(&5).await.unwrap()).await.unwrap();
     child.tell("write").await;

@@ -22,6 +22,7 @@ use super::stamp::Stamp;
 use super::target::Target;
 use crate::backend::pools;
 use crate::error::{Error, Result};
+use crate::fault_point;
 use crate::model::folded;
 use crate::telemetry;
 
@@ -70,18 +71,21 @@ pub(super) struct Condition {
 impl Condition {
     /// A request is sent.
     pub(super) fn sent(&mut self) {
+        fault_point::reached("server: sending");
         self.dirty = true;
     }
 
     /// It was answered to the end.
     pub(super) fn answered(&mut self) {
         self.dirty = false;
+        fault_point::reached("server: answered");
     }
 
     /// It failed: the connection can be used again if the server said so itself.
     pub(super) fn failed(&mut self, error: &tiberius::error::Error) {
         self.dirty = !is_answer(error);
         self.doubtful = true;
+        fault_point::reached("server: failed");
     }
 
     /// Notes how a request ended.
@@ -346,9 +350,9 @@ impl Drop for Pooled {
 async fn give_back(mut object: managed::Object<Connector>, shared: Arc<Shared>) {
     if let Some(link) = &mut object.link {
         // Until the server has answered; if this future is dropped, too.
-        link.condition.sent();
+        link.condition.dirty = true;
         match tokio::time::timeout(shared.options.timeouts.command, link.clean()).await {
-            Ok(Ok(())) => link.condition.answered(),
+            Ok(Ok(())) => link.condition.dirty = false,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a connection could not be reset and is closed");
                 object.link = None;

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use connection::{SqliteConnection, SqliteTransaction};
-pub(crate) use fault::{StatementFault, commit_fault, store_fault};
+pub(crate) use fault::{StatementFault, store_fault};
 pub(crate) use layout::DatabaseName;
 pub(crate) use operation_lock::OperationLock;
 pub use options::{Durability, SqliteOptions};

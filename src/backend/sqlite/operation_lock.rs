@@ -19,6 +19,7 @@ use super::file_identity::is_current;
 use super::layout::Storage;
 use crate::backend::{blocking, off_thread};
 use crate::error::{Error, ErrorCode, ErrorKind, Limit, Result};
+use crate::fault_point;
 use crate::model::OperationId;
 
 /// The first and the longest pause between two tries; files have no queue to wait in.
@@ -127,8 +128,12 @@ fn try_file(path: PathBuf) -> Result<Option<FileLock>> {
         .with_source(error)
     };
     let file = open().map_err(unusable)?;
+    fault_point::reached("lock: file made");
     match file.try_lock() {
-        Ok(()) if is_current(&file, &path) => Ok(Some(FileLock { path, file: Some(file) })),
+        Ok(()) if is_current(&file, &path) => {
+            fault_point::reached("lock: file locked");
+            Ok(Some(FileLock { path, file: Some(file) }))
+        }
         Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
@@ -143,6 +148,7 @@ impl Drop for FileLock {
             // cannot be told from another of its name; a file that is left does no harm.
             if cfg!(unix) {
                 let _ = std::fs::remove_file(&path);
+                fault_point::reached("lock: file removed");
             }
             drop(file);
         });

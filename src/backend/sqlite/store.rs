@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::fault::{StatementFault, commit_fault, is_missing_column, is_missing_table, store_fault};
 use crate::backend::stored::small_number;
 use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
+use crate::fault_point;
 use crate::model::StoreVersion;
 
 /// A kind of store.
@@ -150,6 +151,18 @@ impl StoreKind {
         transaction.execute_batch(self.script()).map_err(store_fault)
     }
 
+    /// Commits what was written.
+    pub(crate) fn commit(self, transaction: Transaction<'_>) -> Result<()> {
+        let (written, committed) = match self {
+            Self::Global => ("global store: written", "global store: committed"),
+            Self::Local => ("local store: written", "local store: committed"),
+        };
+        fault_point::reached(written);
+        transaction.commit().map_err(commit_fault)?;
+        fault_point::reached(committed);
+        Ok(())
+    }
+
     /// Runs a reading request in one transaction, after a check of the version.
     pub(crate) fn read<T>(
         self,
@@ -182,7 +195,7 @@ impl StoreKind {
         self.check(&transaction)?;
         let (value, keep) = request(&transaction)?;
         if keep {
-            transaction.commit().map_err(commit_fault)?;
+            self.commit(transaction)?;
         } else {
             transaction.rollback().map_err(store_fault)?;
         }

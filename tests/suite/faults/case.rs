@@ -1,18 +1,14 @@
-//! The operations that faults happen to, and the stores that they work on.
+//! The operations that faults happen to, and what they work on. Of no backend.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use shardlet::backend::Backend;
-use shardlet::gsm::GlobalStore;
 use shardlet::{
-    ErrorKind, ListShardMap, LockToken, MappingStatus, MappingUpdate, NoCredentials, Operation, OperationId, Options,
-    PointMapping, RangeMapping, RangeShardMap, Result, RetryPolicy, Shard, ShardLocation, ShardMapManager, ShardStatus,
-    Sqlite, SqliteOptions, Stores, Timeouts, Validation,
+    ErrorKind, ListShardMap, LockToken, Mapping, MappingStatus, MappingUpdate, Operation, OperationId, Options,
+    PointMapping, RangeMapping, RangeShardMap, Result, RetryPolicy, Shard, ShardLocation, ShardMap, ShardMapManager,
+    ShardStatus, Stores,
 };
-
-use crate::support::location;
-use crate::support::probe::{Call, Probe};
 
 /// An operation, on the stores that [`World::new`] makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,27 +33,22 @@ pub enum Case {
     MergeLocked,
 }
 
+/// The number of the shard that [`Case::CreateShard`] makes.
+pub const NEW_SHARD: usize = 3;
+
 /// The handles of a client.
 pub struct Maps<B: Backend> {
     pub points: ListShardMap<i32, B>,
     pub ranges: RangeShardMap<i32, B>,
 }
 
-/// Stores in memory with a client that meets faults and one that does not.
-pub struct World {
-    pub probe: Probe<Sqlite>,
-    pub faulty: Maps<Probe<Sqlite>>,
-    pub sound: Maps<Sqlite>,
-    content: Content,
-}
-
 /// What is in the map that an operation works on; the other one is empty.
-enum Content {
+pub enum Content {
     Points(Points),
     Ranges(Ranges),
 }
 
-struct Points {
+pub struct Points {
     /// Shards 0 to 2, the last one without mappings.
     shards: Vec<Shard>,
     /// Of key 1, on shard 0.
@@ -66,7 +57,7 @@ struct Points {
     offline: PointMapping<i32>,
 }
 
-struct Ranges {
+pub struct Ranges {
     /// Shards 0 and 1.
     shards: Vec<Shard>,
     /// 0 to 10 and 10 to 20 online, 20 to 30 offline, on shard 0.
@@ -88,16 +79,8 @@ impl<T: Send + 'static> From<Operation<T>> for Step {
     }
 }
 
-/// Tries of the client that meets faults.
-pub const ATTEMPTS: usize = 2;
-
-/// Where the shard is that [`Case::CreateShard`] makes.
-pub fn new_location() -> ShardLocation {
-    location(3)
-}
-
 impl<B: Stores> Maps<B> {
-    async fn open(backend: B, attempts: usize) -> Self {
+    pub async fn open(backend: B, attempts: usize) -> Self {
         let retry =
             RetryPolicy::default().attempts(u32::try_from(attempts).unwrap()).pauses(Duration::ZERO, Duration::ZERO);
         let manager = ShardMapManager::open_or_create(backend, Options::default().retry(retry)).await.unwrap();
@@ -109,19 +92,28 @@ impl<B: Stores> Maps<B> {
 }
 
 impl Points {
-    async fn fill<B: Stores>(map: &ListShardMap<i32, B>) -> Self {
-        let mut shards = crate::support::shards(map, 3).await;
+    pub async fn fill<B: Stores>(map: &ListShardMap<i32, B>, places: &[ShardLocation]) -> Self {
+        let mut shards = create_shards(map, &places[..3]).await;
         let online = map.create_mapping(1, &shards[0]).await.unwrap();
         let offline = map.create_mapping_with(2, &shards[0], MappingStatus::Offline).await.unwrap();
         // Its version has changed with its mappings.
-        shards[0] = map.shard(&location(0)).await.unwrap();
+        shards[0] = map.shard(&places[0]).await.unwrap();
         Self { shards, online, offline }
+    }
+
+    /// What [`fill`](Self::fill) made, as another client reads it.
+    pub async fn read<B: Stores>(map: &ListShardMap<i32, B>, places: &[ShardLocation]) -> Self {
+        Self {
+            shards: read_shards(map, &places[..3]).await,
+            online: map.mapping_for_key(&1).await.unwrap(),
+            offline: map.mapping_for_key(&2).await.unwrap(),
+        }
     }
 }
 
 impl Ranges {
-    async fn fill<B: Stores>(map: &RangeShardMap<i32, B>) -> Self {
-        let shards = crate::support::shards(map, 2).await;
+    pub async fn fill<B: Stores>(map: &RangeShardMap<i32, B>, places: &[ShardLocation]) -> Self {
+        let shards = create_shards(map, &places[..2]).await;
         let create = async |low: i32, status| map.create_mapping_with(low..low + 10, &shards[0], status).await.unwrap();
         let lock = async |mapping| map.lock_mapping(mapping, LockToken::random()).await.unwrap();
         let free = [
@@ -135,49 +127,36 @@ impl Ranges {
         ];
         Self { shards, free, locked }
     }
+
+    /// What [`fill`](Self::fill) made, as another client reads it, who has been told the locks' tokens.
+    pub async fn read<B: Stores>(map: &RangeShardMap<i32, B>, places: &[ShardLocation]) -> Self {
+        let of = async |key: i32| {
+            let mapping = map.mapping_for_key(&key).await.unwrap();
+            let token = mapping.record().lock_owner;
+            mapping.holding(token)
+        };
+        Self {
+            shards: read_shards(map, &places[..2]).await,
+            free: [of(0).await, of(10).await, of(20).await],
+            locked: [of(30).await, of(40).await],
+        }
+    }
 }
 
-impl World {
-    pub async fn new(case: Case) -> Self {
-        // A lock that is left behind fails the test in seconds.
-        let mut timeouts = Timeouts::default();
-        timeouts.operation_lock = Duration::from_secs(5);
-        let probe = Probe::new(Sqlite::in_memory_with(SqliteOptions::default().timeouts(timeouts)));
-        let faulty = Maps::open(probe.clone(), ATTEMPTS).await;
-        let sound = Maps::open(probe.inner().clone(), 1).await;
-        let content = if case.is_about_ranges() {
-            Content::Ranges(Ranges::fill(&faulty.ranges).await)
-        } else {
-            Content::Points(Points::fill(&faulty.points).await)
-        };
-        probe.reset();
-        Self { probe, faulty, sound, content }
+async fn create_shards<M: Mapping, B: Stores>(map: &ShardMap<M, B>, places: &[ShardLocation]) -> Vec<Shard> {
+    let mut shards = Vec::new();
+    for place in places {
+        shards.push(map.create_shard(place).await.unwrap());
     }
+    shards
+}
 
-    /// Opens a connection for every mapping through the client that met faults: its cache must not lead astray.
-    pub async fn assert_routes(&self, case: &str) {
-        self.probe.reset();
-        let about = |result: Result<shardlet::SqliteConnection>, online: bool, at: &ShardLocation| match result {
-            Ok(connection) => assert!(online && connection.location() == at, "{case}: routed to {at}"),
-            Err(error) => assert!(!online && error.kind() == ErrorKind::Offline, "{case}: {error}"),
-        };
-        for mapping in self.sound.points.mappings().await.unwrap() {
-            let key = mapping.key();
-            let opened = self.faulty.points.open_connection_for_key(&key, &NoCredentials, Validation::Validate);
-            about(opened.await, mapping.status() == MappingStatus::Online, mapping.shard().location());
-        }
-        for mapping in self.sound.ranges.mappings().await.unwrap() {
-            let range = mapping.range();
-            let opened = self.faulty.ranges.open_connection_for_key(range.low(), &NoCredentials, Validation::Validate);
-            about(opened.await, mapping.status() == MappingStatus::Online, mapping.shard().location());
-        }
+async fn read_shards<M: Mapping, B: Stores>(map: &ShardMap<M, B>, places: &[ShardLocation]) -> Vec<Shard> {
+    let mut shards = Vec::new();
+    for place in places {
+        shards.push(map.shard(place).await.unwrap());
     }
-
-    /// Fails unless nobody holds the lock of the operation.
-    pub async fn assert_unlocked(&self, id: OperationId, case: &str) {
-        let lock = self.probe.inner().lock_operation(id).await;
-        assert!(lock.is_ok(), "{case}: the lock of the operation is still held: {lock:?}");
-    }
+    shards
 }
 
 impl Case {
@@ -202,7 +181,12 @@ impl Case {
         Self::MergeLocked,
     ];
 
-    fn is_about_ranges(self) -> bool {
+    /// The case that is written so for debugging.
+    pub fn named(name: &str) -> Self {
+        Self::ALL.into_iter().find(|case| format!("{case:?}") == name).unwrap()
+    }
+
+    pub fn is_about_ranges(self) -> bool {
         use Case::{AddRange, DeleteRange, Merge, MergeLocked, MoveLockedRangeOnline, MoveRange};
         use Case::{RangeOffline, RangeOnline, Split};
         matches!(
@@ -219,59 +203,38 @@ impl Case {
         )
     }
 
-    /// The shard whose store is changed first.
-    pub fn source(self) -> ShardLocation {
+    /// The number of the shard whose store is changed first.
+    pub fn source(self) -> usize {
         match self {
-            Self::CreateShard => new_location(),
-            Self::DeleteShard => location(2),
-            _ => location(0),
+            Self::CreateShard => NEW_SHARD,
+            Self::DeleteShard => 2,
+            _ => 0,
         }
     }
 
-    /// The shard whose store is changed second.
-    pub fn target(self) -> Option<ShardLocation> {
+    /// The number of the shard whose store is changed second.
+    pub fn target(self) -> Option<usize> {
         let moves =
             [Self::MovePoint, Self::MovePointOffline, Self::MoveRange, Self::MoveLockedRangeOnline].contains(&self);
-        moves.then(|| location(1))
+        moves.then_some(1)
     }
 
     pub fn ends_sessions(self) -> bool {
         matches!(self, Self::PointOffline | Self::MovePointOffline | Self::RangeOffline)
     }
 
-    /// The requests of the operation, in order.
-    pub fn calls(self) -> Vec<Call> {
-        let mut calls = vec![Call::LockOperation, Call::LockOperationAt(self.source())];
-        calls.extend(self.target().map(Call::LockOperationAt));
-        calls.push(Call::Begin);
-        calls.push(Call::ChangeLocal { at: self.source(), undoing: false });
-        calls.extend(self.target().map(|at| Call::ChangeLocal { at, undoing: false }));
-        calls.extend(self.ends_sessions().then_some(Call::EndSessions));
-        calls.push(Call::EndDo);
-        calls
-    }
-
-    /// The requests of undoing all of it, in order; the lock on the global store is the first, and is not among them.
-    pub fn undo_calls(self) -> Vec<Call> {
-        let mut calls = vec![Call::FindOperation];
-        calls.extend(self.target().map(|at| Call::ChangeLocal { at, undoing: true }));
-        calls.push(Call::ChangeLocal { at: self.source(), undoing: true });
-        calls.push(Call::EndUndo);
-        calls
-    }
-
     /// The operation, through a client's handles.
-    pub fn step<B: Stores>(self, world: &World, maps: &Maps<B>) -> Step {
-        match &world.content {
-            Content::Points(content) => self.point_step(content, &maps.points),
+    pub fn step<B: Stores>(self, places: &[ShardLocation], content: &Content, maps: &Maps<B>) -> Step {
+        match content {
+            Content::Points(content) => self.point_step(places, content, &maps.points),
             Content::Ranges(content) => self.range_step(content, &maps.ranges),
         }
     }
 
-    fn point_step<B: Stores>(self, content: &Points, map: &ListShardMap<i32, B>) -> Step {
+    fn point_step<B: Stores>(self, places: &[ShardLocation], content: &Points, map: &ListShardMap<i32, B>) -> Step {
         let Points { shards, online, offline } = content;
         match self {
-            Self::CreateShard => map.create_shard(&new_location()).into(),
+            Self::CreateShard => map.create_shard(&places[NEW_SHARD]).into(),
             Self::DeleteShard => map.delete_shard(shards[2].clone()).into(),
             Self::UpdateShard => map.update_shard(shards[0].clone(), ShardStatus::Offline).into(),
             Self::AddPoint => map.create_mapping(5, &shards[0]).into(),
@@ -317,11 +280,14 @@ impl Case {
     }
 
     /// Another operation that meets a row of this one.
-    pub fn neighbour<B: Stores>(self, world: &World, maps: &Maps<B>) -> Step {
+    pub fn neighbour<B: Stores>(self, places: &[ShardLocation], content: &Content, maps: &Maps<B>) -> Step {
         let Maps { points, ranges } = maps;
-        match (&world.content, self) {
+        match (content, self) {
             (Content::Points(_), Self::CreateShard) => {
-                points.create_shard(&ShardLocation::new("SERVER", new_location().database())).into()
+                let new = &places[NEW_SHARD];
+                // The same place in other words.
+                let same = ShardLocation::new(new.server().to_uppercase(), new.database());
+                points.create_shard(&new.port().map_or(same.clone(), |port| same.with_port(port))).into()
             }
             (Content::Points(content), Self::DeleteShard) => points.create_mapping(90, &content.shards[2]).into(),
             (Content::Points(content), Self::AddPoint) => points.create_mapping(5, &content.shards[1]).into(),

@@ -1,16 +1,28 @@
 //! Fault handling at each phase: every operation, every request it makes, every way in which that can go wrong. Whatever
 //! happened, readers see the old state or the new one, the next client goes on, and then all stores agree again.
 //!
-//! `case` has the operations, `single` one fault, `undoing` faults of the undo that follows.
+//! `case` has the operations and `world` what they work on, for any backend. `single` is one fault, `undoing` faults of the undo
+//! that follows, both in memory; `killed` has processes that die at every fault point, `files` databases
+//! that are taken away or full, both in `directories`.
 
 mod case;
+mod directories;
+mod files;
+mod killed;
 mod single;
 mod undoing;
+mod world;
 
-use shardlet::{Error, ErrorCode, ErrorKind, OperationId, Result};
+use std::time::Duration;
 
-use self::case::{ATTEMPTS, Case, Step, World, new_location};
-use crate::support::consistency::{Facts, assert_consistent, facts};
+use shardlet::{
+    Error, ErrorCode, ErrorKind, NoCredentials, Result, ShardLocation, Sqlite, SqliteConnection, SqliteOptions,
+    Timeouts,
+};
+
+use self::case::{Case, Step};
+use self::world::{ATTEMPTS, Expected, Ground, Next, World};
+use crate::support::location;
 use crate::support::probe::{Call, Fault};
 
 /// Whether a request that goes wrong has reached the store.
@@ -65,7 +77,30 @@ fn error(kind: Kind) -> Error {
     Error::new(kind, code, "injected by the test")
 }
 
-impl World {
+impl Ground for Sqlite {
+    fn credentials() -> NoCredentials {
+        NoCredentials
+    }
+
+    fn place(connection: &SqliteConnection) -> ShardLocation {
+        connection.location().clone()
+    }
+}
+
+/// The places of the shards.
+fn places() -> Vec<ShardLocation> {
+    (0..=case::NEW_SHARD).map(location).collect()
+}
+
+impl World<Sqlite> {
+    /// In memory.
+    async fn new(case: Case) -> Self {
+        // A lock that is left behind fails the test in seconds.
+        let timeouts = Timeouts::default().operation_lock(Duration::from_secs(5));
+        let stores = Sqlite::in_memory_with(SqliteOptions::default().timeouts(timeouts));
+        Self::fill(stores.clone(), stores, places(), case).await
+    }
+
     fn inject(&self, call: &Call, side: Side, kind: Kind) {
         let times = if kind == Kind::Transient { ATTEMPTS } else { 1 };
         self.inject_times(call, side, kind, times);
@@ -97,38 +132,37 @@ impl World {
             () = self.probe.held() => None,
         }
     }
-
-    async fn facts(&self) -> Facts {
-        facts(self.probe.inner()).await
-    }
-
-    async fn pending(&self) -> Vec<i32> {
-        use shardlet::gsm::GlobalStore;
-        let entries = self.probe.inner().pending_operations().await.unwrap();
-        entries.iter().map(|entry| entry.undo_start).collect()
-    }
 }
 
-/// What an operation leads to, found out once by doing it without faults.
-struct Expected {
-    case: Case,
-    new_shape: Vec<String>,
-}
+impl Case {
+    /// The requests of the operation, in order.
+    fn calls(self) -> Vec<Call> {
+        let (source, target) = (location(self.source()), self.target().map(location));
+        let mut calls = vec![Call::LockOperation, Call::LockOperationAt(source.clone())];
+        calls.extend(target.clone().map(Call::LockOperationAt));
+        calls.push(Call::Begin);
+        calls.push(Call::ChangeLocal { at: source, undoing: false });
+        calls.extend(target.map(|at| Call::ChangeLocal { at, undoing: false }));
+        calls.extend(self.ends_sessions().then_some(Call::EndSessions));
+        calls.push(Call::EndDo);
+        calls
+    }
 
-/// What the next client does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// The same operation with the same handles.
-    Repeats,
-    /// Another one that meets the same rows.
-    Neighbour,
+    /// The requests of undoing all of it, in order; the lock on the global store is the first, and is not among them.
+    fn undo_calls(self) -> Vec<Call> {
+        let mut calls = vec![Call::FindOperation];
+        calls.extend(self.target().map(|at| Call::ChangeLocal { at: location(at), undoing: true }));
+        calls.push(Call::ChangeLocal { at: location(self.source()), undoing: true });
+        calls.push(Call::EndUndo);
+        calls
+    }
 }
 
 impl Expected {
     async fn of(case: Case) -> Self {
         let world = World::new(case).await;
         let before = world.facts().await;
-        let step = case.step(&world, &world.faulty);
+        let step = world.step(case);
         let id = step.id;
         world.run(step, false).await.unwrap().unwrap();
         let calls = case.calls();
@@ -139,36 +173,6 @@ impl Expected {
         let expected = Self { case, new_shape };
         expected.settle(&world, &before, &[id], true, Next::Repeats, "without a fault").await;
         expected
-    }
-
-    /// Lets the next client do what it does, which depends on whether the operation was done; then all has to be in order.
-    async fn settle(&self, world: &World, before: &Facts, ids: &[OperationId], done: bool, next: Next, about: &str) {
-        let Self { case, new_shape } = self;
-        let about = format!("{case:?}, {about}, then {next:?}");
-        let (step, refusal) = match next {
-            Next::Repeats => (case.step(world, &world.sound), done.then(|| case.refusal_of_repetition())),
-            Next::Neighbour => {
-                (case.neighbour(world, &world.sound), done.then(|| case.refusal_of_neighbour()).flatten())
-            }
-        };
-        let next_id = step.id;
-        let result = world.run(step, false).await.unwrap();
-        assert_eq!(result.as_ref().err().map(Error::kind), refusal, "{about}: {result:?}");
-        let now = world.facts().await;
-        match next {
-            Next::Repeats => assert_eq!(&now.shape, new_shape, "{about}"),
-            Next::Neighbour => {
-                let expected = if done { new_shape } else { &before.shape };
-                let lost: Vec<_> = expected.iter().filter(|line| !now.shape.contains(line)).collect();
-                assert!(lost.is_empty(), "{about}: lost {lost:?}");
-                assert_eq!(now.shape.len(), expected.len() + usize::from(refusal.is_none()), "{about}: {now:?}");
-            }
-        }
-        assert_consistent(world.probe.inner(), &[new_location()], &about).await;
-        for id in ids.iter().chain([&next_id]) {
-            world.assert_unlocked(*id, &about).await;
-        }
-        world.assert_routes(&about).await;
     }
 }
 

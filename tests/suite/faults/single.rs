@@ -6,7 +6,8 @@ use std::task::Poll;
 use shardlet::{Error, ErrorKind};
 
 use super::{Expected, Kind, Next, Side, ways};
-use crate::faults::case::{Case, World};
+use crate::faults::case::Case;
+use crate::faults::world::World;
 use crate::support::probe::Call;
 
 pub async fn at_each_phase(case: Case) {
@@ -27,7 +28,7 @@ async fn at(expected: &Expected, call: &Call, side: Side, kind: Kind, next: Next
     let about = format!("{kind:?} {side:?} {call:?}");
     let world = World::new(case).await;
     let before = world.facts().await;
-    let step = case.step(&world, &world.faulty);
+    let step = world.step(case);
     let id = step.id;
     world.inject(call, side, kind);
     let result = world.run(step, kind == Kind::Dropped).await;
@@ -72,7 +73,7 @@ pub async fn transient_once(case: Case) {
             let about = format!("{side:?} {call:?}");
             let world = World::new(case).await;
             let before = world.facts().await;
-            let step = case.step(&world, &world.faulty);
+            let step = world.step(case);
             let id = step.id;
             world.inject_times(&call, side, Kind::Transient, 1);
             let result = world.run(step, false).await.unwrap();
@@ -94,7 +95,7 @@ pub async fn dropped_after_polls(case: Case) {
         let about = format!("dropped after {allowed} polls");
         let world = World::new(case).await;
         let before = world.facts().await;
-        let step = case.step(&world, &world.faulty);
+        let step = world.step(case);
         let (id, mut run) = (step.id, step.run);
         let mut polls = 0;
         let result = poll_fn(|context| {
@@ -107,7 +108,7 @@ pub async fn dropped_after_polls(case: Case) {
         .await;
         drop(run);
         // The next client waits for the lock, so what is still running has ended when it goes on.
-        world.assert_unlocked(id, &about).await;
+        world.assert_unlocked(case, id, &about).await;
         let done = world.pending().await.is_empty() && world.facts().await.shape == expected.new_shape;
         assert!(result.is_none() || done, "{case:?}, {about}: {result:?}");
         expected.settle(&world, &before, &[id], done, Next::Repeats, &about).await;

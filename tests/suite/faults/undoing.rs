@@ -3,7 +3,9 @@
 use shardlet::{Error, ErrorKind};
 
 use super::{Expected, Kind, Next, Side, ways};
-use crate::faults::case::{Case, World};
+use crate::faults::case::Case;
+use crate::faults::world::World;
+use crate::support::location;
 use crate::support::probe::Call;
 
 fn position(case: Case, call: &Call) -> usize {
@@ -17,7 +19,7 @@ pub async fn second_try_fails(case: Case) {
         let about = format!("first try failed at its end, second at {call:?}");
         let world = World::new(case).await;
         let before = world.facts().await;
-        let step = case.step(&world, &world.faulty);
+        let step = world.step(case);
         let id = step.id;
         world.inject_times(&Call::EndDo, Side::Before, Kind::Transient, 1);
         if call != Call::EndDo {
@@ -34,8 +36,8 @@ pub async fn second_try_fails(case: Case) {
 
 pub async fn own_undo_fails(case: Case) {
     let expected = Expected::of(case).await;
-    let source = Call::ChangeLocal { at: case.source(), undoing: false };
-    let target = case.target().map(|at| Call::ChangeLocal { at, undoing: false });
+    let source = Call::ChangeLocal { at: location(case.source()), undoing: false };
+    let target = case.target().map(|at| Call::ChangeLocal { at: location(at), undoing: false });
     for call in case.calls().into_iter().skip(position(case, &source)) {
         // From where the undo starts, and what it asks of the stores then.
         let undo_calls = case.undo_calls();
@@ -85,7 +87,7 @@ async fn own_undo_fails_at(expected: &Expected, call: &Call, start: i32, undo: U
     let about = format!("failed at {call:?}, undo {:?} {:?} {:?}", undo.kind, undo.side, undo.call);
     let world = World::new(case).await;
     let before = world.facts().await;
-    let step = case.step(&world, &world.faulty);
+    let step = world.step(case);
     let id = step.id;
     world.inject(call, Side::Before, Kind::Unavailable);
     if *undo.call == Call::LockOperation {
@@ -107,12 +109,12 @@ async fn own_undo_fails_at(expected: &Expected, call: &Call, start: i32, undo: U
 
 pub async fn foreign_undo_fails(case: Case) {
     let expected = Expected::of(case).await;
-    let changes = [Some(case.source()), case.target()].into_iter().flatten();
+    let changes = [Some(case.source()), case.target()].into_iter().flatten().map(location);
     let died = std::iter::once(Call::Begin).chain(changes.map(|at| Call::ChangeLocal { at, undoing: false }));
     for call in died {
         let last = call == case.calls()[case.calls().len() - 2 - usize::from(case.ends_sessions())];
         // The next client takes these locks for its own operation before it undoes the other.
-        let locks = [Call::LockOperation, Call::LockOperationAt(case.source())].map(|call| (call, 1));
+        let locks = [Call::LockOperation, Call::LockOperationAt(location(case.source()))].map(|call| (call, 1));
         let calls = locks.into_iter().chain(case.undo_calls().into_iter().map(|call| (call, 0)));
         for (undo_call, passes) in calls {
             // With most to undo everything is tried; else only what leaves the undo where it is.
@@ -129,7 +131,7 @@ async fn foreign_undo_fails_at(expected: &Expected, call: &Call, undo: UndoFault
     let about = format!("died after {call:?}, undo {:?} {:?} {:?}", undo.kind, undo.side, undo.call);
     let world = World::new(case).await;
     let before = world.facts().await;
-    let first = case.step(&world, &world.faulty);
+    let first = world.step(case);
     let first_id = first.id;
     world.inject(call, Side::After, Kind::Dropped);
     let dropped = world.run(first, true).await;
@@ -138,7 +140,7 @@ async fn foreign_undo_fails_at(expected: &Expected, call: &Call, undo: UndoFault
     world.probe.reset();
     world.pass(undo.call, passes);
     world.inject(undo.call, undo.side, undo.kind);
-    let second = case.step(&world, &world.faulty);
+    let second = world.step(case);
     let second_id = second.id;
     let result = world.run(second, undo.kind == Kind::Dropped).await;
     let error = result.map(Result::unwrap_err);

@@ -4,6 +4,7 @@
 //! them of one. They need `consistency`, `declared`, `golden_files`, `probe` and `raw_stores` of `support`, and nothing of a
 //! backend. What is looked at without stores (encodings of keys, documents of the log) is in `tests/keys` and `log_records`.
 
+pub mod half_done;
 pub mod keys;
 pub mod pending;
 pub mod redone;
@@ -58,3 +59,21 @@ macro_rules! golden_tests {
     };
 }
 pub(crate) use golden_tests;
+
+/// The tests of half-done states for an environment; whatever the names of the databases are, once is enough.
+macro_rules! half_done_tests {
+    ($name:ident, $environment:ty) => {
+        mod $name {
+            cases! { golden, $environment:
+                half_done {
+                    shards,
+                    shards_that_were_detached_since,
+                    point_mappings,
+                    range_mappings,
+                    splits_and_merges,
+                }
+            }
+        }
+    };
+}
+pub(crate) use half_done_tests;

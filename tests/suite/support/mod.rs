@@ -1,5 +1,6 @@
 //! What the tests share: stores of their own, and a backend that counts requests and fails them on demand.
 
+pub mod child;
 pub mod consistency;
 pub mod contents;
 pub mod declared;

@@ -78,6 +78,9 @@ impl Store {
 pub trait RawStores: Sized {
     type Backend: Stores;
 
+    /// Whether stores are filled in milliseconds, so that tests may do it some hundred times.
+    const IS_FAST: bool = true;
+
     /// Makes a global store, and local stores for these databases, all empty. [`install`] does what is not special.
     async fn empty_stores(databases: &[&'static str]) -> Self;
 
