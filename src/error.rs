@@ -294,6 +294,11 @@ impl Error {
         self.0.map.as_deref()
     }
 
+    /// The message alone, without what [`Display`](fmt::Display) adds of operation, map and place.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// True if the same call may succeed when it is repeated as it is.
     #[must_use]
     pub fn is_transient(&self) -> bool {

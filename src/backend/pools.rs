@@ -98,9 +98,10 @@ where
                         self.limits.per_name, self.limits.wait
                     ),
                 )),
-                Err(PoolError::Timeout(_)) => {
-                    Err(Error::timed_out(Limit::Connect, "the database took too long to open"))
-                }
+                Err(PoolError::Timeout(_)) => Err(Error::timed_out(
+                    Limit::Connect,
+                    format!("the database could not be opened within {:?}", self.limits.connect),
+                )),
                 Err(PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
                     Err(Error::internal("the connection pool is not set up"))
                 }

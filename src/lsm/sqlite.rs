@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use tokio::time::Instant;
 
 use super::{
     LocalContent, LocalMappingChange, LocalSession, LocalShardChange, LocalStep, LocalStore, Route, RouteTarget,
@@ -237,9 +237,9 @@ impl LocalSession for SqliteLocalSession {
             SessionPolicy::Leave => return Ok(SessionsEnded::default()),
             SessionPolicy::EndNow => {}
             SessionPolicy::Drain(patience) => {
-                let deadline = Instant::now() + patience;
+                let begun = Instant::now();
                 for keys in ending.keys() {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = patience.saturating_sub(begun.elapsed());
                     sessions.drained(self.database.name(), ending.map, keys, left).await;
                 }
                 let ending = ending.clone();

@@ -8,7 +8,9 @@
 //! either the old state, the new state, or an operation that the next client undoes. What cannot be undone now is left for
 //! later with everything it takes, never forgotten.
 
-use std::time::Instant;
+use std::borrow::Cow;
+
+use tokio::time::Instant;
 
 use super::local::{self, LocalChange};
 use super::log_record::LogRecord;
@@ -17,7 +19,7 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::fault_point;
 use crate::gsm::{Begin, Direction, GlobalSession, LogEntry};
 use crate::lsm::LocalSession;
-use crate::model::{OperationId, SessionsEnded, ShardLocation};
+use crate::model::{OperationId, Place, SessionsEnded, ShardLocation};
 use crate::telemetry;
 
 /// From where an undo starts, as the log row notes it. Smaller is more; the numbers are the reference library's states.
@@ -139,11 +141,11 @@ impl<'s, B: Stores> Coordinator<'s, B> {
                 // The end step failed, and yet its log row is gone: it happened after all, or somebody undid it.
                 let message = "the last step failed and the operation is not pending any more: it was completed, or \
                                undone by another client";
-                Error::new(ErrorKind::OutcomeUnknown, ErrorCode::CommitInDoubt, message).with_source(error)
+                caused_by(ErrorKind::OutcomeUnknown, ErrorCode::CommitInDoubt, message, error)
             }
             Ok(_) if error.kind() == ErrorKind::OutcomeUnknown => {
                 let message = "a commit failed; the operation was undone";
-                Error::new(ErrorKind::Transient, ErrorCode::StorageOperationFailure, message).with_source(error)
+                caused_by(ErrorKind::Transient, ErrorCode::StorageOperationFailure, message, error)
             }
             Ok(_) => error,
             Err(undo) => {
@@ -203,7 +205,10 @@ impl<'s, B: Stores> Coordinator<'s, B> {
             Ok(undone) => Ok(undone == Undone::Yes),
             // What is damaged will not be undone by trying again.
             Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::StoreDamaged) => Err(error),
-            Err(error) => Err(pending(id, format!("and could not be undone: {error}")).with_source(error)),
+            Err(error) => {
+                let message = unfinished(id, &format!("and could not be undone: {}", error.message()));
+                Err(caused_by(ErrorKind::PendingOperation, ErrorCode::OperationPending, message, error))
+            }
         }
     }
 
@@ -278,37 +283,58 @@ fn note<T>(reached: &mut Option<i32>, start: i32, result: Result<T>) -> Result<T
     result
 }
 
-fn pending(id: OperationId, why: String) -> Error {
-    let message = format!("operation {id} of another client is unfinished, {why}");
-    Error::new(ErrorKind::PendingOperation, ErrorCode::OperationPending, message)
+fn unfinished(id: OperationId, why: &str) -> String {
+    format!("operation {id} of another client is unfinished, {why}")
+}
+
+fn pending(id: OperationId, why: &str) -> Error {
+    Error::new(ErrorKind::PendingOperation, ErrorCode::OperationPending, unfinished(id, why))
+}
+
+/// An error at the place of another one, which it has for its source.
+fn caused_by(kind: ErrorKind, code: ErrorCode, message: impl Into<Cow<'static, str>>, source: Error) -> Error {
+    let error = Error::new(kind, code, message);
+    let placed = match source.place() {
+        Some(Place::Global) => error.at_global(),
+        Some(Place::Shard(location)) => error.at_shard(location),
+        None => error,
+    };
+    placed.with_source(source)
 }
 
 /// The operations of others that stood in the way of one.
 pub(crate) struct Others<'r> {
     retry: &'r RetryPolicy,
     undone: u32,
-    begun: Instant,
+    waited_for: u32,
+    /// When the first one was met.
+    since: Option<Instant>,
 }
 
 impl<'r> Others<'r> {
     pub(crate) fn new(retry: &'r RetryPolicy) -> Self {
-        Self { retry, undone: 0, begun: Instant::now() }
+        Self { retry, undone: 0, waited_for: 0, since: None }
     }
 
     /// Gets one out of the way. One that its client, alive, has finished while we waited for its lock does not count as
-    /// undone: where many clients change one shard, all of them wait their turn, and only time bounds that.
+    /// undone: where many clients change one shard, all of them wait their turn, and only time bounds that. The time begins
+    /// with the first that is met, so that one is met however short it is: nobody knows before whether its client lives.
     pub(crate) async fn meet<B: Stores>(&mut self, coordinator: &Coordinator<'_, B>, entry: &LogEntry) -> Result<()> {
         if self.undone >= self.retry.undone_operations {
-            return Err(pending(entry.id, format!("after {} others had been undone", self.undone)));
+            return Err(pending(entry.id, &format!("after {} others had been undone", self.undone)));
         }
-        let waited = self.begun.elapsed();
-        if waited >= self.retry.queue_time {
-            return Err(pending(
-                entry.id,
-                format!("after others had been waited for, one after another, for {waited:?}"),
-            ));
+        let waited = self.since.map(|since| since.elapsed());
+        if let Some(waited) = waited.filter(|waited| *waited >= self.retry.queue_time) {
+            let (lived, undone) = (self.waited_for, self.undone);
+            let why = format!(
+                "after others had been met, one after another, for {waited:?}: {lived} were waited for, {undone} undone"
+            );
+            return Err(pending(entry.id, &why));
         }
-        self.undone += u32::from(coordinator.undo_pending(entry).await?);
+        let _ = self.since.get_or_insert_with(Instant::now);
+        let undone = coordinator.undo_pending(entry).await?;
+        self.undone += u32::from(undone);
+        self.waited_for = self.waited_for.saturating_add(u32::from(!undone));
         Ok(())
     }
 }
@@ -333,8 +359,10 @@ impl<'r> Tries<'r> {
             return Err(error);
         }
         if self.failed >= self.retry.attempts {
-            let message = format!("gave up after {} tries in {:?}: {error}", self.failed, self.begun.elapsed());
-            return Err(Error::new(error.kind(), error.code(), message).with_source(error));
+            let tries = if self.failed == 1 { "try" } else { "tries" };
+            let took = self.begun.elapsed();
+            let message = format!("gave up after {} {tries} in {took:?}: {}", self.failed, error.message());
+            return Err(caused_by(error.kind(), error.code(), message, error));
         }
         tokio::time::sleep(self.retry.pause(self.failed, self.id)).await;
         Ok(())

@@ -20,8 +20,8 @@ pub struct RetryPolicy {
     /// [`PendingOperation`](crate::ErrorKind::PendingOperation). 16 unless set.
     pub undone_operations: u32,
     /// How long, in all, operations of live clients on the same shard are waited for, one after another, before giving up with
-    /// kind [`PendingOperation`](crate::ErrorKind::PendingOperation). 60 s unless set; the wait that is under way then ends
-    /// within its own limit.
+    /// kind [`PendingOperation`](crate::ErrorKind::PendingOperation). 60 s unless set. It begins with the first that is met,
+    /// which is always waited for; the wait that is under way at its end ends within its own limit.
     pub queue_time: Duration,
 }
 

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{CacheOptions, CacheStatistics, Loads, MappingCache};
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};

@@ -33,11 +33,14 @@ mod golden;
 mod golden_databases;
 #[path = "../suite/scenarios/hostile_names.rs"]
 mod hostile_names;
+mod limits;
 #[path = "../wire/listener.rs"]
 #[allow(dead_code, reason = "the wire tests use the rest")]
 mod listener;
 #[path = "../suite/model/mod.rs"]
 mod model;
+#[path = "../suite/neighbours/mod.rs"]
+mod neighbours;
 mod operations;
 mod permissions;
 mod processes;
@@ -53,6 +56,9 @@ mod routing;
 mod sample_keys;
 mod server;
 mod sessions;
+// Nothing but the signals of Unix stops a process from outside.
+#[cfg(unix)]
+mod stopped;
 mod upgrade;
 #[path = "../suite/support"]
 #[allow(dead_code, reason = "the other tests use the rest")]
@@ -63,11 +69,14 @@ mod support {
     pub mod golden_files;
     pub mod probe;
     pub mod raw_stores;
+    #[cfg(unix)]
+    pub mod signals;
 }
 
 conformance::conformance!(every_call, crate::environment::Live);
 conformance::conformance_with_access!(versions, crate::environment::Live);
 recovery::recovery_tests!(recovery_of_stores, crate::environment::Live);
+neighbours::neighbour_tests!(beside_each_other, crate::environment::Live);
 golden::golden_tests!(golden_data, crate::golden_databases::GoldenDatabases);
 golden::half_done_tests!(half_done_states, crate::golden_databases::GoldenDatabases);
 
@@ -84,11 +93,16 @@ fn main() {
         half_done_states::trials(),
         operations::trials(),
         chaos::trials(),
+        beside_each_other::trials(),
+        operations::trials(),
+        limits::trials(),
         sessions::trials(),
         routing::trials(),
         upgrade::trials(),
         cuts::trials(),
         processes::trials(),
+        #[cfg(unix)]
+        stopped::trials(),
         permissions::trials(),
         bad_input::trials(),
     ]

@@ -27,9 +27,9 @@ const ROLE: &str = "SHARDLET_TEST_ROLE";
 const PREFIX: &str = "SHARDLET_TEST_DATABASES";
 const DETAIL: &str = "SHARDLET_TEST_DETAIL";
 
-type Ranges = RangeShardMap<i64, SqlServer>;
+pub type Ranges<B = SqlServer> = RangeShardMap<i64, B>;
 
-fn start(role: &str, prefix: &str, detail: &str) -> Process {
+pub fn start(role: &str, prefix: &str, detail: &str) -> Process {
     Process::start(&[], &[(ROLE, role), (PREFIX, prefix), (DETAIL, detail)])
 }
 
@@ -43,6 +43,11 @@ pub fn child() -> bool {
             match role.as_str() {
                 "do" | "undo" => stop(&role, &prefix, &detail).await,
                 "change" => change_at_random(store_of(&prefix, SqlServerOptions::default()), &detail).await,
+                #[cfg(unix)]
+                "pause" => {
+                    let store = store_of(&prefix, SqlServerOptions::default());
+                    crate::stopped::pause(store, &prefix, &detail).await;
+                }
                 _ => panic!("no such role: {role}"),
             }
         });

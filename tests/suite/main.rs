@@ -18,9 +18,12 @@ mod faults;
 mod golden;
 mod golden_on_sqlite;
 mod hygiene;
+mod limits;
 mod log_records;
 mod model;
 mod model_on_sqlite;
+mod neighbours;
+mod neighbours_on_sqlite;
 mod pending;
 mod processes;
 mod recovery;
@@ -30,5 +33,9 @@ mod routing;
 mod routing_faults;
 mod scenarios;
 mod sessions;
+// Nothing but the signals of Unix stops a process from outside.
+#[cfg(unix)]
+mod stopped;
 mod support;
+mod tries;
 mod upgrade;

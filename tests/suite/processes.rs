@@ -21,9 +21,9 @@ const ROLE: &str = "SHARDLET_TEST_ROLE";
 const DIRECTORY: &str = "SHARDLET_TEST_DIRECTORY";
 const DETAIL: &str = "SHARDLET_TEST_DETAIL";
 
-type Ranges<B = Sqlite> = RangeShardMap<i64, B>;
+pub type Ranges<B = Sqlite> = RangeShardMap<i64, B>;
 
-fn start(role: &str, directory: &TempDir, detail: &str) -> Process {
+pub fn start(role: &str, directory: &TempDir, detail: &str) -> Process {
     let directory = directory.path().to_str().unwrap();
     let variables = [(ROLE, role), (DIRECTORY, directory), (DETAIL, detail)];
     Process::start(&["--ignored", "--exact", "processes::child", "--nocapture"], &variables)
@@ -44,16 +44,20 @@ async fn child() {
         "operate" => operate_and_tell(store, &detail).await,
         "session" => use_session(store).await,
         "upgrade" => upgrade_and_tell(store).await,
+        #[cfg(unix)]
+        "pause" => crate::stopped::pause(store, &detail).await,
+        #[cfg(unix)]
+        "write" => crate::stopped::write(&detail).await,
         _ => panic!("no such role: {role}"),
     }
 }
 
-async fn ranges<B: Stores>(store: B) -> Ranges<B> {
+pub async fn ranges<B: Stores>(store: B) -> Ranges<B> {
     let manager = ShardMapManager::open_or_create(store, Options::default()).await.unwrap();
     manager.range_shard_map_or_create("ranges").await.unwrap()
 }
 
-async fn open<B>(map: &Ranges<B>, key: i64) -> Result<SqliteConnection>
+pub async fn open<B>(map: &Ranges<B>, key: i64) -> Result<SqliteConnection>
 where
     B: Stores<Credentials = NoCredentials, Connection = SqliteConnection>,
 {
@@ -61,7 +65,7 @@ where
 }
 
 /// Fails unless global and local stores agree, nothing is pending, and no operation is locked.
-async fn assert_settled<B: Stores>(map: &Ranges<B>, directory: &Path, case: &str) {
+pub async fn assert_settled<B: Stores>(map: &Ranges<B>, directory: &Path, case: &str) {
     let stores = map.manager().backend();
     assert_eq!(stores.pending_operations().await.unwrap(), [], "{case}: the log");
     let by_id = |records: Vec<MappingRecord>| -> HashMap<_, _> {
@@ -297,7 +301,7 @@ async fn processes_that_change_one_map_leave_stores_that_agree() {
 // Processes wait for the owner of an operation.
 
 /// `[0, 10)` and `[10, 20)` online and `[20, 30)` offline, all on shard 0 of two.
-async fn set_up(directory: &TempDir) -> Ranges {
+pub async fn set_up(directory: &TempDir) -> Ranges {
     let map = ranges(sqlite(directory)).await;
     let shard = shards(&map, 2).await.remove(0);
     let _ = map.create_mapping(0..10, &shard).await.unwrap();
@@ -306,7 +310,7 @@ async fn set_up(directory: &TempDir) -> Ranges {
     map
 }
 
-async fn operate<B: Stores>(map: &Ranges<B>, operation: &str) -> Result<()> {
+pub async fn operate<B: Stores>(map: &Ranges<B>, operation: &str) -> Result<()> {
     let of = async |key: i64| map.mapping_for_key(&key).await;
     match operation {
         "split" => map.split_mapping(of(0).await?, 5).await.map(drop),

@@ -22,6 +22,7 @@ mod endpoint;
 mod endpoint_tests;
 mod faults;
 mod gate;
+mod limits;
 mod lingering;
 mod listener;
 mod pooling;

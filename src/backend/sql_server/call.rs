@@ -113,7 +113,7 @@ impl Pooled {
         let link = self.link()?;
         link.condition.sent();
         let Ok(answer) = tokio::time::timeout(limit, exchange(link, call)).await else {
-            return Err(late(doing).into());
+            return Err(late(doing, limit).into());
         };
         match answer {
             Ok(reply) => {
@@ -141,7 +141,7 @@ impl Pooled {
         let link = self.link()?;
         link.condition.sent();
         let exchange = async { link.client.query(text, parameters).await?.into_first_result().await };
-        let Ok(answer) = tokio::time::timeout(limit, exchange).await else { return Err(late(Doing::Reading)) };
+        let Ok(answer) = tokio::time::timeout(limit, exchange).await else { return Err(late(Doing::Reading, limit)) };
         match answer {
             Ok(rows) => {
                 link.condition.answered();

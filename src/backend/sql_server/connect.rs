@@ -51,7 +51,8 @@ impl Opener {
         let limit = self.options.timeouts.connect;
         let waited = tokio::time::timeout(self.options.timeouts.pool_wait, gate.acquire_owned());
         let Ok(Ok(_turn)) = waited.await else {
-            return Err(Error::timed_out(Limit::PoolWait, "other connects to the server went on for too long"));
+            let message = format!("other connects to the server went on for {:?}", self.options.timeouts.pool_wait);
+            return Err(Error::timed_out(Limit::PoolWait, message));
         };
         match tokio::time::timeout(
             limit,

@@ -1,5 +1,7 @@
 //! What the driver's and the server's errors mean to a caller. The numbers of errors are classified here and nowhere else.
 
+use std::time::Duration;
+
 use tiberius::error::{Error as DriverError, IoErrorKind};
 
 use crate::error::{Error, ErrorCode, ErrorKind, Limit};
@@ -101,14 +103,14 @@ pub(crate) fn lost(doing: Doing) -> Error {
 }
 
 /// The error of a request to a store that was not answered in time. It goes on until the server sees that nobody waits.
-pub(crate) fn late(doing: Doing) -> Error {
+pub(crate) fn late(doing: Doing, limit: Duration) -> Error {
     match doing {
         Doing::Writing => Error::new(
             ErrorKind::OutcomeUnknown,
             ErrorCode::CommitInDoubt,
-            "the server took longer than a command may: it is not known whether the change was made",
+            format!("the server did not answer within {limit:?}: it is not known whether the change was made"),
         ),
-        _ => Error::timed_out(Limit::Command, "the server took longer than a command may"),
+        _ => Error::timed_out(Limit::Command, format!("the server did not answer within {limit:?}")),
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) async fn look(pooled: &mut Pooled, kind: StoreKind, limit: Duration) 
     let link = pooled.link()?;
     link.condition.sent();
     let exchange = async { link.client.query(kind.version_query(), &[]).await?.into_results().await };
-    let Ok(answer) = tokio::time::timeout(limit, exchange).await else { return Err(late(Doing::Reading)) };
+    let Ok(answer) = tokio::time::timeout(limit, exchange).await else { return Err(late(Doing::Reading, limit)) };
     match answer {
         Ok(results) => {
             link.condition.answered();
@@ -282,7 +282,7 @@ async fn send(pooled: &mut Pooled, text: &'static str, limit: Duration, doing: D
             Ok(())
         }
         Ok(Err(error)) => Err(fault(error, doing)),
-        Err(_) => Err(late(doing)),
+        Err(_) => Err(late(doing, limit)),
     }
 }
 

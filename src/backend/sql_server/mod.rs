@@ -22,6 +22,7 @@ mod session;
 mod stamp;
 mod target;
 mod transaction;
+mod turns;
 mod upgrade;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use super::install;
 use super::link::{Connector, Lingering, Pooled};
 use super::options::SqlServerOptions;
 use super::target::Target;
+use super::turns::Turns;
 use crate::backend::pools::{PoolLimits, PoolName, Pools};
 use crate::error::{ErrorKind, Result};
 use crate::model::{ShardLocation, ShardMapId};
@@ -86,6 +87,8 @@ pub(super) struct Shared {
     pub(super) options: SqlServerOptions,
     pub(super) pools: Pools<Database, Connector>,
     pub(super) lingering: Lingering,
+    /// Of those who wait for locks of operations.
+    pub(super) turns: Turns,
     opener: Opener,
 }
 
@@ -105,7 +108,7 @@ impl Shared {
             connect: options.timeouts.connect.saturating_add(options.timeouts.pool_wait),
         });
         let opener = Opener::new(management, options.clone());
-        Arc::new(Self { options, pools, lingering: Lingering::default(), opener })
+        Arc::new(Self { options, pools, lingering: Lingering::default(), turns: Turns::default(), opener })
     }
 
     pub(super) async fn open(&self, database: &Database) -> Result<Client> {

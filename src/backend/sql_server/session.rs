@@ -42,12 +42,17 @@ impl LockedSession {
         let blame = |error: Error| database.target.blame(error);
         let patience = shared.options.timeouts.operation_lock;
         let name = id.to_string();
-        let milliseconds = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+        let not_acquired = || {
+            let message = format!("another client held the lock of operation {id} for {patience:?}");
+            blame(Error::timed_out(Limit::OperationLock, message))
+        };
+        let turn = shared.turns.next(&database, id, patience).await.ok_or_else(not_acquired)?;
+        let milliseconds = i32::try_from(turn.left.as_millis()).unwrap_or(i32::MAX);
         let mut lost_one = false;
         loop {
             let mut pooled = shared.checkout(&database).await?;
             let reused = pooled.served_before();
-            let limit = patience.saturating_add(shared.options.timeouts.command);
+            let limit = turn.left.saturating_add(shared.options.timeouts.command);
             let rows = match pooled.ask(LOCK, &[&name, &milliseconds], limit).await {
                 Err(error) if reused && !lost_one && error.kind() == crate::ErrorKind::Transient => {
                     lost_one = true;
@@ -69,10 +74,7 @@ impl LockedSession {
                 Some(_) => {
                     // What a wait that ran out leaves on a session is not the same on all engines.
                     pooled.close();
-                    Err(blame(Error::timed_out(
-                        Limit::OperationLock,
-                        format!("another client held the lock of operation {id} for {patience:?}"),
-                    )))
+                    Err(not_acquired())
                 }
                 None => {
                     // It may have given it, and nobody knows its name.

@@ -108,6 +108,11 @@ impl Sqlite {
 
     fn on(storage: Storage, options: SqliteOptions) -> Self {
         let storage = Arc::new(storage);
+        // The fields are public, so what the setters keep is kept here, too.
+        let options = options
+            .clone()
+            .max_connections_per_database(options.max_connections_per_database)
+            .max_connections(options.max_connections);
         let inner = Inner {
             locks: OperationLocks::new(Arc::clone(&storage), options.timeouts.operation_lock),
             shared: Shared::new(storage, options.clone()),

@@ -94,10 +94,12 @@ impl OperationLocks {
             if let Some(lock) = blocking(move || try_file(path)).await?? {
                 return Ok(lock);
             }
-            if begun.elapsed().saturating_add(pause) > self.patience {
+            // The last try is at the end of the patience, not up to a pause before it.
+            let left = self.patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
                 return Err(self.not_acquired(id));
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(PAUSES.1);
         }
     }

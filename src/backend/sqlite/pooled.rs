@@ -80,6 +80,7 @@ impl PooledConnection {
         T: Send + 'static,
         F: FnOnce(&mut Connection, &AtomicBool) -> Result<T> + Send + 'static,
     {
+        let command = self.database.shared().options.timeouts.command;
         let mut request = request;
         loop {
             let Some(mut open) = self.object.as_mut().and_then(|object| object.open.take()) else {
@@ -110,9 +111,12 @@ impl PooledConnection {
                 let result = result.map_err(|error| match error.kind() {
                     // Interrupted, by ourselves.
                     ErrorKind::Transient if is_late() => {
-                        Error::timed_out(Limit::Command, "the request took longer than a command may")
-                            .with_source(error)
+                        let message = format!("the request took longer than a command may, which is {command:?}");
+                        Error::timed_out(Limit::Command, message).with_source(error)
                     }
+                    ErrorKind::TimedOut if error.limit() == Some(Limit::Command) => error.with_message(format!(
+                        "the database stayed locked by others for as long as a command may take, which is {command:?}"
+                    )),
                     _ => error,
                 });
                 if !open.connection.is_autocommit() {

@@ -14,7 +14,7 @@ const MARK: &str = "@@ ";
 /// A child, seen from its parent. It is killed when this is dropped.
 pub struct Process {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
 }
 
@@ -29,7 +29,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         Self { child, input, output: BufReader::new(output).lines() }
     }
 
@@ -49,7 +49,19 @@ impl Process {
     }
 
     pub async fn tell(&mut self, line: &str) {
-        self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        let input = self.input.as_mut().unwrap();
+        input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    }
+
+    /// Its id, as long as it lives.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    /// Ends its input, which some wait for.
+    #[allow(dead_code, reason = "for children of the tests against a server")]
+    pub fn end_input(&mut self) {
+        drop(self.input.take());
     }
 
     pub async fn kill(mut self) {

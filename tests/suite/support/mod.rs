@@ -7,6 +7,8 @@ pub mod declared;
 pub mod golden_files;
 pub mod probe;
 pub mod raw_stores;
+#[cfg(unix)]
+pub mod signals;
 pub mod sqlite_files;
 
 use shardlet::{Durability, Options, Shard, ShardLocation, ShardMap, ShardMapManager, Sqlite, SqliteOptions};

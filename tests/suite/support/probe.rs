@@ -69,6 +69,8 @@ pub enum Fault {
     FailAfter(Error),
     /// It is not sent, and fails when the test [releases](Probe::release) it.
     FailOnRelease(Error),
+    /// It is sent when the test [releases](Probe::release) it.
+    SendOnRelease,
     /// It is not sent, and never answers.
     HoldBefore,
     /// It is sent, and its answer never comes.
@@ -134,7 +136,7 @@ impl<B> Probe<B> {
         self.state.rules.lock().unwrap().push(Rule { call, times, fault });
     }
 
-    /// Lets one request that is held by [`Fault::FailOnRelease`] fail.
+    /// Lets one request that is held by [`Fault::FailOnRelease`] or [`Fault::SendOnRelease`] go on.
     pub fn release(&self) {
         self.state.released.notify_one();
     }
@@ -163,6 +165,11 @@ impl State {
                 self.held.notify_one();
                 self.released.notified().await;
                 Err(error)
+            }
+            Some(Fault::SendOnRelease) => {
+                self.held.notify_one();
+                self.released.notified().await;
+                request.await
             }
             Some(Fault::HoldBefore) => self.hold().await,
             Some(Fault::HoldAfter) => {
