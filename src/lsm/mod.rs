@@ -92,7 +92,8 @@ pub trait LocalSession: Debug + Send {
 
     /// Makes what the store holds of a map exactly this: the shard's row, its mappings, and the neighbours it already holds.
     /// Installs the store, or what is missing of it. Repeating it succeeds and changes nothing. Refused with
-    /// `ShardVersionMismatch` where a version is expected and the shard's row has another one, or is not there.
+    /// `ShardVersionMismatch` where a version is expected and the shard's row has another one, or is not there, and with
+    /// `ShardLocationExists` where a neighbour has the shard's location.
     fn replace(&mut self, content: &LocalContent) -> impl Future<Output = Result<()>> + Send;
 
     /// Ends the sessions of mappings that the shard does not serve any more, as the policy says; called after the change that

@@ -309,26 +309,16 @@ fn replace(transaction: &Transaction<'_>, content: &LocalContent) -> Answer<()> 
         return Err(Refusal::ShardVersionMismatch.into());
     }
     let id = map.to_string();
-    let kept: Vec<String> = content.neighbours.iter().map(ToString::to_string).collect();
-    let mut others = Vec::new();
-    {
-        let mut statement = transaction
-            .prepare_cached(r#"SELECT "ShardId" FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1"#)?;
-        let mut rows = statement.query([&id])?;
-        while let Some(row) = rows.next()? {
-            let other: String = row.get(0)?;
-            if !kept.contains(&other) {
-                others.push(other);
-            }
-        }
-    }
-    for other in &others {
-        for sql in [
-            r#"DELETE FROM "__ShardManagement.ShardMappingsLocal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
-            r#"DELETE FROM "__ShardManagement.ShardsLocal" WHERE "ShardMapId" = ?1 AND "ShardId" = ?2"#,
-        ] {
-            let _ = transaction.prepare_cached(sql)?.execute([&id, other])?;
-        }
+    let kept: Vec<String> = content.neighbours.iter().map(|shard| format!("\"{shard}\"")).collect();
+    let kept = format!("[{}]", kept.join(","));
+    // Mappings by their own column: those of a shard whose row is missing go too.
+    for sql in [
+        r#"DELETE FROM "__ShardManagement.ShardMappingsLocal"
+           WHERE "ShardMapId" = ?1 AND "ShardId" NOT IN (SELECT value FROM json_each(?2))"#,
+        r#"DELETE FROM "__ShardManagement.ShardsLocal"
+           WHERE "ShardMapId" = ?1 AND "ShardId" NOT IN (SELECT value FROM json_each(?2))"#,
+    ] {
+        let _ = transaction.prepare_cached(sql)?.execute([&id, &kept])?;
     }
     let _ = transaction
         .prepare_cached(
@@ -344,7 +334,10 @@ fn replace(transaction: &Transaction<'_>, content: &LocalContent) -> Answer<()> 
             content.map.key_type() as i64,
             content.operation.to_string()
         ])?;
-    let _ = insert_shard(transaction, map, shard, content.operation)?;
+    if insert_shard(transaction, map, shard, content.operation)? == 0 {
+        // A neighbour has the place.
+        return Err(Refusal::ShardLocationExists.into());
+    }
     for mapping in &content.mappings {
         insert_mapping(transaction, ADD_MAPPING, (map, shard.id()), mapping, content.operation)?;
     }

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::fault_point;
 use crate::gsm::{Begin, Direction, GlobalSession, LogEntry};
 use crate::lsm::LocalSession;
-use crate::model::{OperationId, Place, SessionsEnded, ShardLocation};
+use crate::model::{OperationId, Place, SessionsEnded, Shard, ShardId, ShardLocation};
 use crate::telemetry;
 
 /// From where an undo starts, as the log row notes it. Smaller is more; the numbers are the reference library's states.
@@ -46,23 +46,25 @@ enum Attempt {
     Pending(Box<LogEntry>),
 }
 
-/// A shard that an undo cannot ask at its place.
+/// A shard that an undo cannot ask at its place, which is another one where it was being moved.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Absent<'l> {
-    /// It is gone, or is about to be written anew, and is not asked at all.
-    Gone(&'l ShardLocation),
-    /// It is at another place now.
-    Moved(&'l ShardLocation, &'l ShardLocation),
+pub(crate) struct Absent<'l> {
+    pub(crate) place: &'l ShardLocation,
+    /// Which shard it is, if the global store knows it.
+    pub(crate) shard: Option<ShardId>,
+    /// Where it is now. `None` if it is gone, or is about to be written anew: it is not asked at all.
+    pub(crate) now: Option<&'l ShardLocation>,
 }
 
 impl Absent<'_> {
+    /// True for the shard that this is about.
+    pub(crate) fn is(&self, shard: &Shard) -> bool {
+        shard.location() == self.place || Some(shard.id()) == self.shard
+    }
+
     /// What is asked instead.
     fn redirect(self, change: LocalChange) -> Option<LocalChange> {
-        match self {
-            Self::Gone(from) => (change.location() != from).then_some(change),
-            Self::Moved(from, to) if change.location() == from => Some(change.at(to)),
-            Self::Moved(..) => Some(change),
-        }
+        if self.is(change.shard()) { self.now.map(|now| change.at(now)) } else { Some(change) }
     }
 }
 
@@ -195,11 +197,20 @@ impl<'s, B: Stores> Coordinator<'s, B> {
 
     /// Undoes an operation that another client left, or fails with kind `PendingOperation`. False if it was not pending any
     /// more once its lock was free.
-    #[tracing::instrument(level = "debug", skip_all, fields(id = %entry.id))]
     pub(crate) async fn undo_pending(&self, entry: &LogEntry) -> Result<bool> {
+        self.undo_of_other(entry, None).await
+    }
+
+    /// As [`undo_pending`](Self::undo_pending), for an operation on a shard that is not where it was.
+    pub(crate) async fn undo_around(&self, entry: &LogEntry, absent: Absent<'_>) -> Result<bool> {
+        self.undo_of_other(entry, Some(absent)).await
+    }
+
+    #[tracing::instrument(level = "debug", skip_all, fields(id = %entry.id))]
+    async fn undo_of_other(&self, entry: &LogEntry, absent: Option<Absent<'_>>) -> Result<bool> {
         let id = entry.id;
-        tracing::info!(%id, code = entry.code, "undoing an operation that another client left unfinished");
-        let undone = self.undo(entry).await;
+        tracing::info!(%id, code = entry.code, ?absent, "undoing an operation that another client left unfinished");
+        let undone = self.undo_with(entry, absent).await;
         telemetry::undo(undone.is_ok());
         match undone {
             Ok(undone) => Ok(undone == Undone::Yes),
@@ -210,14 +221,6 @@ impl<'s, B: Stores> Coordinator<'s, B> {
                 Err(caused_by(ErrorKind::PendingOperation, ErrorCode::OperationPending, message, error))
             }
         }
-    }
-
-    /// As [`undo_pending`](Self::undo_pending), for an operation on a shard that is not where it was.
-    pub(crate) async fn undo_around(&self, entry: &LogEntry, absent: Absent<'_>) -> Result<()> {
-        tracing::info!(id = %entry.id, code = entry.code, ?absent, "undoing an operation on a shard that is not there");
-        let undone = self.undo_with(entry, Some(absent)).await;
-        telemetry::undo(undone.is_ok());
-        undone.map(drop)
     }
 
     async fn undo(&self, entry: &LogEntry) -> Result<Undone> {

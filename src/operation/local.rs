@@ -21,13 +21,18 @@ pub(super) enum LocalChange {
 }
 
 impl LocalChange {
+    /// The shard.
+    pub(super) fn shard(&self) -> &Shard {
+        match self {
+            Self::Shard(change) => &change.shard,
+            Self::Mappings(change) => &change.shard,
+            Self::Content(content) => &content.shard,
+        }
+    }
+
     /// The shard's place.
     pub(super) fn location(&self) -> &ShardLocation {
-        match self {
-            Self::Shard(change) => change.shard.location(),
-            Self::Mappings(change) => change.shard.location(),
-            Self::Content(content) => content.shard.location(),
-        }
+        self.shard().location()
     }
 
     /// The same at another place.

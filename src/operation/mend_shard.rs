@@ -8,7 +8,7 @@ use crate::gsm::{OperationCode, ShardMending, ShardStep};
 use crate::key::EncodedRange;
 use crate::lsm::{LocalContent, SessionEnding};
 use crate::model::{
-    MappingId, MappingRecord, SessionPolicy, Shard, ShardId, ShardLocation, ShardMapInfo, ShardVersion,
+    MappingId, MappingRecord, SessionPolicy, Shard, ShardId, ShardLocation, ShardMapInfo, ShardStatus, ShardVersion,
 };
 
 /// What a shard's own store is to hold.
@@ -24,19 +24,19 @@ pub(crate) struct Content {
     pub(crate) lost: Vec<(MappingId, EncodedRange)>,
 }
 
-/// Gives the shard a place, and mappings: `removed` and `added` in the global store, and `content` in its own, where `None`
+/// Gives the shard a place, a mark, and mappings: `removed` and `added` in the global store, and `content` in its own, where `None`
 /// changes nothing but the shard's row.
 pub(crate) fn request(
     name: &'static str,
     map: &ShardMapInfo,
     shard: &Shard,
-    location: &ShardLocation,
+    (location, status): (&ShardLocation, ShardStatus),
     (removed, added): (Vec<MappingId>, Vec<MappingRecord>),
     content: Option<Content>,
 ) -> Request {
     // An undo goes to the place where the shard's own store is now.
     let before = Shard { location: location.clone(), ..shard.clone() };
-    let after = before.at_version(ShardVersion::random());
+    let after = Shard { status, ..before.at_version(ShardVersion::random()) };
     let mending = ShardMending { before, after: after.clone(), removed, added };
     let mut request = Request::on_shard(OperationCode::UpdateShard, map, ShardStep::Mend(Box::new(mending)));
     request.name = name;

@@ -30,11 +30,14 @@ impl<B: Stores> RecoveryManager<B> {
             return Err(Error::new(ErrorKind::NotFound, ErrorCode::ShardMapDoesNotExist, message).at_global());
         }
         let request = attach_shard::request(&global, &shard, location);
-        let attached = self.coordinator().run(&request).await;
-        let changed = attached.map_err(|error| match error.code() {
-            ErrorCode::ShardAlreadyExists => error.with_message("the map has this shard at another place: relocate it"),
-            _ => error,
-        })?;
+        let changed = match self.coordinator().run(&request).await {
+            Err(error) if error.code() == ErrorCode::ShardAlreadyExists => {
+                let here = self.stores().find_shard(global.id(), location).await?.is_some();
+                let elsewhere = "the map has this shard at another place: relocate it";
+                return Err(if here { error } else { error.with_message(elsewhere) });
+            }
+            attached => attached?,
+        };
         changed.shard.ok_or_else(|| Error::internal("an operation on a shard returned none"))
     }
 

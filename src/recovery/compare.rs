@@ -118,25 +118,31 @@ pub(super) struct Claims<'m> {
     kind: ShardMapKind,
     /// In the order of their low bounds.
     claims: Vec<&'m MappingRecord>,
+    /// How far each of them or one before it reaches; `None` for one without an end. In damaged stores they overlap.
+    reach: Vec<Option<&'m EncodedKey>>,
 }
 
 impl<'m> Claims<'m> {
     pub(super) fn new(kind: ShardMapKind, claims: &[&'m MappingRecord]) -> Self {
         let mut claims = claims.to_vec();
         claims.sort_by(|a, b| a.low.cmp(&b.low));
-        Self { kind, claims }
+        let further = |reach: &mut Option<Option<&'m EncodedKey>>, claim: &&'m MappingRecord| {
+            let high = claim.high.as_ref();
+            *reach = Some(reach.map_or(high, |before| before.zip(high).map(|(before, high)| before.max(high))));
+            *reach
+        };
+        let reach = claims.iter().scan(None, further).collect();
+        Self { kind, claims, reach }
     }
 
     pub(super) fn meet(&self, mapping: &MappingRecord) -> bool {
-        let from = self.claims.partition_point(|claim| claim.low < mapping.low);
         match self.kind {
-            ShardMapKind::List => self.claims.get(from).is_some_and(|claim| claim.low == mapping.low),
+            ShardMapKind::List => self.claims.binary_search_by(|claim| claim.low.cmp(&mapping.low)).is_ok(),
             ShardMapKind::Range => {
-                let range = mapping.range();
-                // Claims do not overlap each other but in damaged stores, so only the last that begins below may reach in.
-                let near = self.claims.iter().skip(from.saturating_sub(1));
-                near.take_while(|claim| range.high.as_ref().is_none_or(|high| claim.low < *high))
-                    .any(|claim| claim.range().intersects(&range))
+                let below = |claim: &&MappingRecord| mapping.high.as_ref().is_none_or(|high| claim.low < *high);
+                let last = self.claims.partition_point(below).checked_sub(1);
+                let reach = last.and_then(|last| self.reach.get(last));
+                reach.is_some_and(|reach| reach.is_none_or(|reach| *reach > mapping.low))
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Forget, RecoveryManager, about};
 use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
 use crate::gsm::Detaching;
-use crate::model::ShardLocation;
+use crate::model::{Shard, ShardLocation};
 use crate::operation::{Absent, Stores};
 
 impl<B: Stores> RecoveryManager<B> {
@@ -30,21 +30,25 @@ impl<B: Stores> RecoveryManager<B> {
     async fn detach_shard(&self, location: &ShardLocation, map: &str) -> Result<usize> {
         let map = self.map(map).await?;
         let forget = Forget { manager: self.manager(), map: &map };
-        for entry in self.unfinished(&map, location).await? {
-            self.coordinator().undo_around(&entry, Absent::Gone(location)).await?;
+        let shard = self.stores().find_shard(map.id(), location).await?;
+        let gone = Absent { place: location, shard: shard.as_ref().map(Shard::id), now: None };
+        for entry in self.unfinished(&map, |shard| gone.is(shard)).await? {
+            let _ = self.coordinator().undo_around(&entry, gone).await?;
         }
-        let shard = self.stores().find_shard(map.id(), location).await?.ok_or_else(|| {
+        let shard = shard.ok_or_else(|| {
             let error = Refusal::ShardDoesNotExist.into_error().with_message("the location is not a shard of the map");
             error.at_shard(location)
         })?;
-        for _ in 0..self.manager().options().retry.undone_operations {
+        for _ in 0..=self.manager().options().retry.undone_operations {
             match self.stores().detach_shard(map.id(), shard.id()).await? {
                 Detaching::Detached(mappings) => {
                     drop(forget);
                     self.stores().forget_shard(location);
                     return Ok(mappings);
                 }
-                Detaching::Pending(entry) => self.coordinator().undo_around(&entry, Absent::Gone(location)).await?,
+                Detaching::Pending(entry) => {
+                    let _ = self.coordinator().undo_around(&entry, gone).await?;
+                }
             }
         }
         let message = "operations on the shard begin all the time";

@@ -125,7 +125,10 @@ impl<B: Stores> RecoveryManager<B> {
                 continue;
             }
             let unfinished = match in_global {
-                true => self.unfinished(map, location).await?.iter().map(|entry| entry.id).collect(),
+                true => {
+                    let here = |shard: &Shard| shard.location() == location;
+                    self.unfinished(map, here).await?.iter().map(|entry| entry.id).collect()
+                }
                 false => Vec::new(),
             };
             let mut shard = Vec::new();

@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Result};
 use crate::gsm::{GlobalOperation, LogEntry, OperationSteps, ShardStep};
 use crate::manager::ShardMapManager;
-use crate::model::{ShardLocation, ShardMapInfo, ShardMapName};
+use crate::model::{Shard, ShardLocation, ShardMapInfo, ShardMapName};
 use crate::operation::{Coordinator, LogRecord, Request, Stores};
 
 /// Which of two stores is right about keys that they differ about.
@@ -113,20 +113,26 @@ impl<B: Stores> RecoveryManager<B> {
         done.map(drop)
     }
 
-    /// The unfinished operations that concern a map at a place. What cannot be read is not known to do so.
-    async fn unfinished(&self, map: &ShardMapInfo, location: &ShardLocation) -> Result<Vec<LogEntry>> {
+    /// The unfinished operations of a map that concern one of the shards that `which` names. What cannot be read is not known to
+    /// do so.
+    async fn unfinished(&self, map: &ShardMapInfo, which: impl Fn(&Shard) -> bool) -> Result<Vec<LogEntry>> {
         let mut entries = self.stores().pending_operations().await?;
         entries.retain(|entry| {
             LogRecord::read(entry)
-                .is_ok_and(|operation| operation.map.id() == map.id() && concerns(&operation, location))
+                .is_ok_and(|operation| operation.map.id() == map.id() && shards_of(&operation).into_iter().any(&which))
         });
         Ok(entries)
     }
 
-    /// Undoes the unfinished operations of a map at a place.
-    async fn settle_operations(&self, map: &ShardMapInfo, location: &ShardLocation) -> Result<()> {
-        for entry in self.unfinished(map, location).await? {
-            let _ = self.coordinator().undo_pending(&entry).await?;
+    /// Undoes the unfinished operations of a map. What cannot be undone now is an error if it concerns one of the places, and else
+    /// the affair of another shard, which may be dead.
+    async fn settle_operations(&self, map: &ShardMapInfo, places: &[ShardLocation]) -> Result<()> {
+        let concerned = self.unfinished(map, |shard| places.contains(shard.location())).await?;
+        for entry in self.unfinished(map, |_| true).await? {
+            let undone = self.coordinator().undo_pending(&entry).await;
+            if concerned.iter().any(|other| other.id == entry.id) {
+                let _ = undone?;
+            }
         }
         Ok(())
     }
@@ -144,18 +150,12 @@ impl<B: Backend> Drop for Forget<'_, B> {
     }
 }
 
-fn concerns(operation: &GlobalOperation, location: &ShardLocation) -> bool {
+/// The shards that an operation is about, each as it was and as it becomes.
+fn shards_of(operation: &GlobalOperation) -> [&Shard; 2] {
     match &operation.steps {
-        OperationSteps::Shard(step) => {
-            let other = match step {
-                ShardStep::Update(_, new) => new,
-                _ => step.shard(),
-            };
-            step.shard().location() == location || other.location() == location
-        }
-        OperationSteps::Mappings { removes, adds, .. } => {
-            [removes, adds].iter().any(|shard| shard.location() == location)
-        }
+        OperationSteps::Shard(ShardStep::Update(old, new)) => [old, new],
+        OperationSteps::Shard(step) => [step.shard(), step.shard()],
+        OperationSteps::Mappings { removes, adds, .. } => [removes, adds],
     }
 }
 

@@ -14,24 +14,41 @@ impl<B: Stores> RecoveryManager<B> {
     /// The database at `from` must not be reachable for applications any more, or be the same: a second copy would go on to
     /// serve those that have its mappings in their caches.
     ///
-    /// Cost: one read of the global store, and for each map one more and an operation on the shard.
+    /// Cost: one read of the global store, and for each map three more and an operation on the shard.
     ///
     /// # Errors
     /// `NotFound` if no map has a shard at `from`, or the database at `to` does not know the shard; `AlreadyExists` if a map has
-    /// another shard at `to`.
+    /// another shard at `to`: then nothing is changed in any map.
     pub async fn relocate(&self, from: &ShardLocation, to: &ShardLocation) -> Result<Vec<Shard>> {
         self.relocate_all(from, to).await.map_err(|error| about(error, "RelocateShard"))
     }
 
     async fn relocate_all(&self, from: &ShardLocation, to: &ShardLocation) -> Result<Vec<Shard>> {
         to.check()?;
-        let mut moved = Vec::new();
+        let mut shards = Vec::new();
         for map in self.stores().shard_maps().await? {
             let Some(shard) = self.stores().find_shard(map.id(), from).await? else { continue };
-            for entry in self.unfinished(&map, from).await? {
-                self.coordinator().undo_around(&entry, Absent::Moved(from, to)).await?;
+            let there = self.stores().find_shard(map.id(), to).await?;
+            if there.is_some_and(|there| there.id() != shard.id()) {
+                let error = Refusal::ShardLocationExists.into_error().at_shard(to);
+                return Err(error.with_map(map.shared_name(), map.key_type()));
             }
-            let request = mend_shard::request("RelocateShard", &map, &shard, to, (Vec::new(), Vec::new()), None);
+            shards.push((map, shard));
+        }
+        let mut moved = Vec::new();
+        for (map, shard) in shards {
+            let absent = Absent { place: from, shard: Some(shard.id()), now: Some(to) };
+            for entry in self.unfinished(&map, |shard| absent.is(shard)).await? {
+                let _ = self.coordinator().undo_around(&entry, absent).await?;
+            }
+            let request = mend_shard::request(
+                "RelocateShard",
+                &map,
+                &shard,
+                (to, shard.status()),
+                (Vec::new(), Vec::new()),
+                None,
+            );
             self.run(&request).await.map_err(|error| match error.code() {
                 ErrorCode::ShardDoesNotExist => {
                     error.with_message("the local store of the database does not know the shard: it is another one's")

@@ -8,7 +8,9 @@ use super::{MappingDifference, RecoveryManager, Resolution, ShardDifference, Sha
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::gsm::RecordFilter;
 use crate::key::EncodedRange;
-use crate::model::{MappingRecord, Shard, ShardId, ShardLocation, ShardMapInfo, ShardMapKind, ShardVersion};
+use crate::model::{
+    MappingRecord, Shard, ShardId, ShardLocation, ShardMapInfo, ShardMapKind, ShardStatus, ShardVersion,
+};
 use crate::operation::mend_shard::{self, Content};
 use crate::operation::{Absent, Stores};
 
@@ -28,15 +30,12 @@ impl<B: Stores> RecoveryManager<B> {
     /// the shard at that place, or with `KeepLocal` its own store does not know it; `Overlaps` or `AlreadyExists` if the keys were
     /// mapped to another shard at that moment; `Unavailable` also for a shard that has to give up keys.
     pub async fn resolve(&self, differences: &ShardDifferences, resolution: Resolution) -> Result<()> {
-        if resolution == Resolution::Leave {
-            return Ok(());
-        }
         let choices = vec![resolution; differences.of_mappings().len()];
-        self.resolve_chosen(differences, &choices, resolution).await.map_err(|error| blame(error, differences))
+        self.resolve_with(differences, &choices, resolution).await
     }
 
-    /// As [`resolve`](Self::resolve), with a choice for each difference of the mappings. The rows of the shard are made what the global
-    /// store says, unless every choice is [`Resolution::Leave`].
+    /// As [`resolve`](Self::resolve), with a choice for each difference of the mappings. The row of the shard is made what the global
+    /// store says, unless every mapping is left.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -46,46 +45,38 @@ impl<B: Stores> RecoveryManager<B> {
         mut choose: impl FnMut(&MappingDifference) -> Resolution,
     ) -> Result<()> {
         let choices: Vec<Resolution> = differences.of_mappings().iter().map(&mut choose).collect();
-        if !choices.is_empty() && choices.iter().all(|choice| *choice == Resolution::Leave) {
-            return Ok(());
-        }
-        let done = self.resolve_chosen(differences, &choices, Resolution::KeepGlobal).await;
-        done.map_err(|error| blame(error, differences))
+        let leaves_all = !choices.is_empty() && choices.iter().all(|choice| *choice == Resolution::Leave);
+        let row = if leaves_all { Resolution::Leave } else { Resolution::KeepGlobal };
+        self.resolve_with(differences, &choices, row).await
     }
 
-    /// With a choice for each difference of the mappings, and one for the rows of the shard.
-    async fn resolve_chosen(
-        &self,
-        seen: &ShardDifferences,
-        choices: &[Resolution],
-        of_shard: Resolution,
-    ) -> Result<()> {
+    async fn resolve_with(&self, seen: &ShardDifferences, choices: &[Resolution], row: Resolution) -> Result<()> {
+        self.resolve_chosen(seen, choices, row).await.map_err(|error| {
+            about(error, "ResolveMappingDifferences").with_map(seen.map.shared_name(), seen.map.key_type())
+        })
+    }
+
+    /// `choices` are about the differences of the mappings, in their order, and `row` is about the shard's row.
+    async fn resolve_chosen(&self, seen: &ShardDifferences, choices: &[Resolution], row: Resolution) -> Result<()> {
         let (map, location) = (&seen.map, &seen.location);
-        if seen.is_empty() {
+        if seen.is_empty() || choices.iter().chain([&row]).all(|choice| *choice == Resolution::Leave) {
             return Ok(());
         }
         let stale = || {
             let message = "the stores have changed since the differences were read; look again";
             Error::new(ErrorKind::Stale, ErrorCode::ShardVersionMismatch, message).at_shard(location)
         };
-        self.settle_operations(map, location).await?;
+        self.settle_operations(map, std::slice::from_ref(location)).await?;
         let in_global = !seen.shard.contains(&ShardDifference::MapNotInGlobal);
         let now = self.look(map, location, in_global).await?;
         let now = now.filter(|now| now.same(seen)).ok_or_else(stale)?;
-        let shard = now.global.clone().filter(|shard| shard.location() == location).ok_or_else(|| {
-            let message = "the global store does not have the shard at this place: attach or relocate it first";
-            Error::new(ErrorKind::NotFound, ErrorCode::ShardDoesNotExist, message).at_shard(location)
-        })?;
-        let keeps_local = choices.contains(&Resolution::KeepLocal);
+        let shard = now.global.clone().filter(|shard| shard.location() == location);
+        let shard = shard.ok_or_else(|| not_registered(location))?;
+        let keeps_local = choices.contains(&Resolution::KeepLocal) || row == Resolution::KeepLocal;
         if keeps_local && now.local.as_ref().is_none_or(|local| local.id() != shard.id()) {
             let message = "the local store does not know the shard, so there is nothing to keep";
             return Err(Error::new(ErrorKind::NotFound, ErrorCode::ShardNotValid, message).at_shard(location));
         }
-        let status = match (&now.local, of_shard) {
-            (Some(local), Resolution::KeepLocal) => local.status(),
-            _ => shard.status(),
-        };
-        let shard = Shard { status, ..shard };
         let after = Arc::new(shard.clone());
         let all = pieces(map.kind(), &now.global_mappings, &now.local_mappings);
         let mut chosen = choices.iter();
@@ -101,13 +92,18 @@ impl<B: Stores> RecoveryManager<B> {
         }
         let expected =
             now.local.as_ref().filter(|_| keeps_local || choices.contains(&Resolution::Leave)).map(Shard::version);
-        self.mend(map, &shard, settlement, now.neighbours, expected).await
+        // The place is where we are; of the rest of a row only the mark can differ.
+        let status = match (&now.local, row) {
+            (Some(local), Resolution::KeepLocal) => local.status(),
+            _ => shard.status(),
+        };
+        self.mend(map, (&shard, status), settlement, now.neighbours, expected).await
     }
 
     async fn mend(
         &self,
         map: &ShardMapInfo,
-        shard: &Shard,
+        (shard, status): (&Shard, ShardStatus),
         settlement: Settlement,
         neighbours: Vec<ShardId>,
         expected: Option<ShardVersion>,
@@ -118,7 +114,7 @@ impl<B: Stores> RecoveryManager<B> {
             "ResolveMappingDifferences",
             map,
             shard,
-            shard.location(),
+            (shard.location(), status),
             (removed, added),
             Some(content),
         );
@@ -129,7 +125,7 @@ impl<B: Stores> RecoveryManager<B> {
     async fn give_up(&self, map: &ShardMapInfo, id: ShardId, keys: &[EncodedRange]) -> Result<()> {
         let shards = self.stores().shards(map.id()).await?;
         let Some(shard) = shards.iter().find(|shard| shard.id() == id) else { return Ok(()) };
-        self.settle_operations(map, shard.location()).await?;
+        self.settle_operations(map, std::slice::from_ref(shard.location())).await?;
         let filter = RecordFilter { range: None, shard: Some(id) };
         let global = self.stores().mappings(map, &filter).await?;
         let (_, view) = self.local_view(map, shard.location(), &shards).await?.map_err(|difference| {
@@ -138,13 +134,20 @@ impl<B: Stores> RecoveryManager<B> {
         })?;
         let mut cut = Cut::default();
         let (left, taken) = cut.without(map.kind(), &global, keys);
-        let (local, lost) = cut.without(map.kind(), &view.mappings, keys);
+        let (mut local, lost) = cut.without(map.kind(), &view.mappings, keys);
         let removed: Vec<_> = taken.iter().map(|(id, _)| *id).collect();
         let unchanged: std::collections::HashSet<_> = global.iter().map(|mapping| mapping.id).collect();
-        let added = left.into_iter().filter(|mapping| !unchanged.contains(&mapping.id)).collect();
+        let added: Vec<_> = left.into_iter().filter(|mapping| !unchanged.contains(&mapping.id)).collect();
+        // Its own store may hold a part already, if this was begun before and undone in the global store only.
+        for mapping in &mut local {
+            let same = |part: &&MappingRecord| (part.range(), part.status) == (mapping.range(), mapping.status);
+            if let Some(part) = added.iter().find(same) {
+                mapping.id = part.id;
+            }
+        }
         let settlement = Settlement { removed, added, local, lost, ..Settlement::default() };
         let expected = view.shard.as_ref().map(Shard::version);
-        self.mend(map, shard, settlement, view.neighbours, expected).await
+        self.mend(map, (shard, shard.status()), settlement, view.neighbours, expected).await
     }
 
     /// Makes the store of the database at a location hold what the global store says, for every shard map that has a shard there:
@@ -166,8 +169,9 @@ impl<B: Stores> RecoveryManager<B> {
         location.check()?;
         let mut rebuilt = Vec::new();
         for map in self.stores().shard_maps().await? {
-            for entry in self.unfinished(&map, location).await? {
-                self.coordinator().undo_around(&entry, Absent::Gone(location)).await?;
+            let anew = Absent { place: location, shard: None, now: None };
+            for entry in self.unfinished(&map, |shard| anew.is(shard)).await? {
+                let _ = self.coordinator().undo_around(&entry, anew).await?;
             }
             let shards = self.stores().shards(map.id()).await?;
             let Some(shard) = shards.iter().find(|shard| shard.location() == location) else { continue };
@@ -193,7 +197,7 @@ impl<B: Stores> RecoveryManager<B> {
         let local = self.stores().mappings(map, &filter).await?;
         let neighbours = super::detect::neighbours(shards, shard.location(), Some(shard.id()));
         let settlement = Settlement { local, ..Settlement::default() };
-        self.mend(map, shard, settlement, neighbours, None).await
+        self.mend(map, (shard, shard.status()), settlement, neighbours, None).await
     }
 
     /// Makes the global store hold what the stores of these shards say of a shard map: after it was restored to an older state, or made
@@ -204,8 +208,8 @@ impl<B: Stores> RecoveryManager<B> {
     ///
     /// # Errors
     /// `Overlaps` if two of the shards claim the same keys: nothing is changed then; [resolve](Self::resolve) one of them first.
-    /// `NotFound` if the map or one of the shards is not in the global store: [attach](Self::attach) it first; else as
-    /// [`resolve`](Self::resolve).
+    /// `NotFound` if the map or one of the shards is not in the global store: [attach](Self::attach) it first, nothing is changed then
+    /// either; else as [`resolve`](Self::resolve).
     pub async fn rebuild_shard_map(&self, name: &str, locations: &[ShardLocation]) -> Result<()> {
         self.rebuild_map(name, locations)
             .await
@@ -214,9 +218,7 @@ impl<B: Stores> RecoveryManager<B> {
 
     async fn rebuild_map(&self, name: &str, locations: &[ShardLocation]) -> Result<()> {
         let map = self.map(name).await?;
-        for location in locations {
-            self.settle_operations(&map, location).await?;
-        }
+        self.settle_operations(&map, locations).await?;
         let mut claims: Vec<(MappingRecord, &ShardLocation)> = Vec::new();
         for location in locations {
             let found = self.look(&map, location, true).await?.filter(|found| found.local.is_some());
@@ -224,6 +226,9 @@ impl<B: Stores> RecoveryManager<B> {
                 let message = "the local store does not know the shard";
                 Error::new(ErrorKind::NotFound, ErrorCode::ShardNotValid, message).at_shard(location)
             })?;
+            if found.global.as_ref().is_none_or(|shard| shard.location() != location) {
+                return Err(not_registered(location));
+            }
             claims.extend(found.local_mappings.into_iter().map(|mapping| (mapping, location)));
         }
         claims.sort_by(|(a, _), (b, _)| a.low.cmp(&b.low));
@@ -255,8 +260,9 @@ impl<B: Stores> RecoveryManager<B> {
     }
 }
 
-fn blame(error: Error, differences: &ShardDifferences) -> Error {
-    about(error, "ResolveMappingDifferences").with_map(differences.map.shared_name(), differences.map.key_type())
+fn not_registered(location: &ShardLocation) -> Error {
+    let message = "the global store does not have the shard at this place: attach or relocate it first";
+    Error::new(ErrorKind::NotFound, ErrorCode::ShardDoesNotExist, message).at_shard(location)
 }
 
 fn overlap(kind: ShardMapKind, a: &MappingRecord, b: &MappingRecord) -> bool {

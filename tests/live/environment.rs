@@ -7,6 +7,7 @@ use shardlet::{
 
 use crate::conformance::{Access, Environment};
 use crate::model::Ground;
+use crate::recovery::rebuilding::Damage;
 use crate::server::{Databases, Direct, credentials};
 
 /// As many databases as the cases use.
@@ -107,6 +108,22 @@ impl Access for Live {
     async fn drop_table(&self, place: &Place, table: &str) {
         let (database, _) = self.version_table(place);
         Direct::to(&database).await.run(&format!("DROP TABLE __ShardManagement.{table}")).await;
+    }
+}
+
+impl Damage for Live {
+    async fn run(&self, place: &Place, sql: &str) {
+        let database = match place {
+            Place::Shard(location) => location.database().to_owned(),
+            _ => self.databases.global(),
+        };
+        let mut direct = Direct::to(&database).await;
+        if sql.contains("SET ShardId") {
+            // The engine keeps a row from naming a shard that is not there.
+            let key = "ALTER TABLE __ShardManagement.ShardMappingsLocal DROP CONSTRAINT fkShardMappingsLocal_ShardId";
+            direct.run(key).await;
+        }
+        direct.run(&sql.replace('{', "__ShardManagement.").replace('}', "")).await;
     }
 }
 

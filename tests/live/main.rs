@@ -75,7 +75,8 @@ mod support {
 
 conformance::conformance!(every_call, crate::environment::Live);
 conformance::conformance_with_access!(versions, crate::environment::Live);
-recovery::recovery_tests!(recovery_of_stores, crate::environment::Live);
+recovery::recovery_tests!(recovering, crate::environment::Live);
+recovery::recovery_tests_with_damage!(recovering_from_damage, crate::environment::Live);
 neighbours::neighbour_tests!(beside_each_other, crate::environment::Live);
 golden::golden_tests!(golden_data, crate::golden_databases::GoldenDatabases);
 golden::half_done_tests!(half_done_states, crate::golden_databases::GoldenDatabases);
@@ -89,12 +90,12 @@ fn main() {
         every_call::trials(),
         versions::trials(),
         golden_data::trials(),
-        recovery_of_stores::trials(),
+        recovering::trials(),
+        recovering_from_damage::trials(),
         half_done_states::trials(),
         operations::trials(),
         chaos::trials(),
         beside_each_other::trials(),
-        operations::trials(),
         limits::trials(),
         sessions::trials(),
         routing::trials(),

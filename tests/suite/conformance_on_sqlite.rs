@@ -63,7 +63,8 @@ impl Environment for SqliteInDirectory {
 }
 
 impl SqliteInDirectory {
-    fn file(&self, place: &Place) -> PathBuf {
+    /// The file of a store.
+    pub fn file(&self, place: &Place) -> PathBuf {
         let name = match place {
             Place::Shard(location) => format!("shards/{}/{}.db", location.server(), location.database()),
             _ => "gsm.db".to_owned(),

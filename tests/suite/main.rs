@@ -27,6 +27,7 @@ mod neighbours_on_sqlite;
 mod pending;
 mod processes;
 mod recovery;
+mod recovery_files;
 mod recovery_on_sqlite;
 mod requests;
 mod routing;

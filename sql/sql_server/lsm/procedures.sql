@@ -211,7 +211,8 @@ GO
 
 -- Makes what the store holds of a map exactly this: the shard's row, its mappings, and the rows of @neighbours, an array of
 -- ids. @mappings is an array of { id, status, min, max }. Where the operation has done it before, nothing is changed. Refused
--- with 204 where @expected is given and the shard's row has another version or is not there.
+-- with 204 where @expected is given and the shard's row has another version or is not there, with 205 where a neighbour has the
+-- location.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ReplaceLocalShard', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ReplaceLocalShard AS RETURN 0');
 GO
@@ -253,6 +254,12 @@ BEGIN
     FROM __ShardManagement.ShardsLocal AS s
     LEFT JOIN OPENJSON(@neighbours) WITH (Id uniqueidentifier '$') AS n ON n.Id = s.ShardId
     WHERE s.ShardMapId = @map AND n.Id IS NULL;
+    IF EXISTS (SELECT 1 FROM __ShardManagement.ShardsLocal WHERE ShardMapId = @map AND Protocol = @protocol
+        AND ServerName = @server AND Port = @port AND DatabaseName = @database)
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN 205;
+    END
     UPDATE __ShardManagement.ShardMapsLocal SET Name = @name, MapType = @kind, KeyType = @keyType WHERE ShardMapId = @map;
     IF @@ROWCOUNT = 0
         INSERT INTO __ShardManagement.ShardMapsLocal (ShardMapId, Name, MapType, KeyType, LastOperationId)

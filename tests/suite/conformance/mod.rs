@@ -13,6 +13,8 @@ pub mod half_installed;
 pub mod local_changes;
 pub mod local_reads;
 pub mod locks;
+pub mod mending;
+pub mod replacing;
 pub mod schema_infos;
 pub mod shard_maps;
 pub mod upgrades;
@@ -107,6 +109,14 @@ macro_rules! conformance {
                     ending_in_a_missing_map_is_refused,
                     the_log_row_is_kept_until_the_end,
                 }
+                mending {
+                    a_shards_rows_are_written_anew_or_left,
+                    a_mending_is_undone_as_an_update,
+                    a_mending_is_refused,
+                    the_end_of_a_mending_is_refused_where_it_collides,
+                    a_shard_is_taken_out_with_its_mappings,
+                    a_shard_with_an_unfinished_operation_is_not_taken_out,
+                }
                 schema_infos {
                     schema_information_is_added_found_and_listed,
                     a_document_says_the_same_when_it_comes_back,
@@ -142,6 +152,15 @@ macro_rules! conformance {
                     sessions_of_a_mapping_end_and_others_live,
                     sessions_are_left_alone_on_demand,
                 }
+                replacing {
+                    a_store_holds_exactly_what_it_is_given,
+                    the_map_is_called_what_it_is_called,
+                    neighbours_keep_what_they_have,
+                    a_place_that_a_neighbour_has_is_refused,
+                    another_version_than_the_expected_is_refused,
+                    sessions_end_with_what_is_replaced,
+                    an_undo_leaves_another_history_alone,
+                }
             }
         }
     };
@@ -172,6 +191,9 @@ macro_rules! conformance_with_access {
                     a_store_without_a_version_is_damaged,
                     a_global_store_with_tables_missing_is_damaged,
                     a_local_store_with_tables_missing_is_damaged,
+                }
+                replacing {
+                    a_missing_store_is_installed,
                 }
             }
         }

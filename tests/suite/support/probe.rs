@@ -125,6 +125,14 @@ impl<B> Probe<B> {
         self.state.counts.lock().unwrap().values().sum()
     }
 
+    /// The requests that were made since the last [`reset`](Self::reset), and how often.
+    #[allow(dead_code, reason = "not every suite asks")]
+    pub fn calls(&self) -> Vec<(Call, usize)> {
+        let mut calls: Vec<_> = self.state.counts.lock().unwrap().clone().into_iter().collect();
+        calls.sort_by_key(|(call, _)| format!("{call:?}"));
+        calls
+    }
+
     /// Counts from zero, and forgets all rules.
     pub fn reset(&self) {
         self.state.counts.lock().unwrap().clear();
