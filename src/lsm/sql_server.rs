@@ -20,7 +20,7 @@ use crate::backend::sql_server::{
 use crate::backend::stored::{
     StoredRow, document, guid, mapping_end, mapping_status, opaque_key, shard, shard_map, small_number,
 };
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
 use crate::model::{
     LockToken, MappingRecord, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
     ShardMapInfo, StoreUpgrade, StoreVersion,
@@ -276,7 +276,6 @@ impl LocalSession for SqlServerLocalSession {
     }
 
     async fn replace(&mut self, content: &LocalContent) -> Result<()> {
-        self.session.install().await?;
         let text = |mapping: &MappingRecord| {
             json!({
                 "id": mapping.id.to_string(), "status": mapping.status as i32,
@@ -298,7 +297,14 @@ impl LocalSession for SqlServerLocalSession {
                 .with("@mappings", mappings.as_str());
             placed(call, &content.shard)
         };
-        self.write(call).await
+        match self.write(call).await {
+            // Only then: an installation waits for others and writes every procedure anew, under requests that use them.
+            Err(error) if is_incomplete(&error) => {
+                self.session.install().await?;
+                self.write(call).await
+            }
+            replaced => replaced,
+        }
     }
 
     async fn end_sessions(&mut self, ending: &SessionEnding) -> Result<SessionsEnded> {
@@ -342,6 +348,11 @@ impl LocalSession for SqlServerLocalSession {
             pause = (pause * 2).min(PAUSES.1);
         }
     }
+}
+
+/// True if a request failed because there is no store, or only half of one.
+fn is_incomplete(error: &Error) -> bool {
+    error.kind() == ErrorKind::StoreDamaged || error.code() == ErrorCode::ShardMapDoesNotExist
 }
 
 /// Adds what a shard's row holds to a call.

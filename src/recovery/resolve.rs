@@ -156,7 +156,8 @@ impl<B: Stores> RecoveryManager<B> {
     ///
     /// Unfinished operations on the shard are undone first, without asking it.
     ///
-    /// Cost: for each map a [`detect`](Self::detect) and an operation on the shard; on SQL Server also the installation of the store.
+    /// Cost: for each map a [`detect`](Self::detect) and an operation on the shard; on SQL Server also an installation, where something
+    /// of the store is missing.
     ///
     /// # Errors
     /// `NotFound` if no map has a shard there; `Unavailable` if the database cannot be reached; `VersionMismatch` if its store has to

@@ -47,6 +47,7 @@ mod processes;
 #[path = "../wire/proxy.rs"]
 #[allow(dead_code, reason = "the wire tests use the rest")]
 mod proxy;
+mod recovering;
 #[path = "../suite/recovery/mod.rs"]
 mod recovery;
 mod restored;
@@ -75,8 +76,8 @@ mod support {
 
 conformance::conformance!(every_call, crate::environment::Live);
 conformance::conformance_with_access!(versions, crate::environment::Live);
-recovery::recovery_tests!(recovering, crate::environment::Live);
-recovery::recovery_tests_with_damage!(recovering_from_damage, crate::environment::Live);
+recovery::recovery_tests!(recovery_of_any, crate::environment::Live);
+recovery::recovery_tests_with_damage!(recovery_from_damage, crate::environment::Live);
 neighbours::neighbour_tests!(beside_each_other, crate::environment::Live);
 golden::golden_tests!(golden_data, crate::golden_databases::GoldenDatabases);
 golden::half_done_tests!(half_done_states, crate::golden_databases::GoldenDatabases);
@@ -90,8 +91,9 @@ fn main() {
         every_call::trials(),
         versions::trials(),
         golden_data::trials(),
+        recovery_of_any::trials(),
+        recovery_from_damage::trials(),
         recovering::trials(),
-        recovering_from_damage::trials(),
         half_done_states::trials(),
         operations::trials(),
         chaos::trials(),

@@ -313,6 +313,7 @@ pub async fn set_up(directory: &TempDir) -> Ranges {
 pub async fn operate<B: Stores>(map: &Ranges<B>, operation: &str) -> Result<()> {
     let of = async |key: i64| map.mapping_for_key(&key).await;
     match operation {
+        "create" => map.create_mapping(30..40, &map.shard(&location(1)).await?).await.map(drop),
         "split" => map.split_mapping(of(0).await?, 5).await.map(drop),
         "take offline" => map.mark_mapping_offline(of(0).await?).await.map(drop),
         "move" => map.move_mapping(of(20).await?, &map.shard(&location(1)).await?).await.map(drop),
