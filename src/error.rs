@@ -2,16 +2,19 @@
 //!
 //! [`Error`] is cheap to clone and one word wide. [`Error::kind`] says what a caller can do about it, [`Error::code`] and
 //! [`Error::category`] let people who know the reference library find its error, and the source chain keeps what the
-//! driver said. Which result of a store becomes which error is decided here too, in [`Refusal`], so that every
+//! driver said. Which result of a store becomes which error is decided in [`Refusal`], so that every
 //! backend answers alike.
 //!
 //! Invariant: no message holds a secret or the value of a key.
+
+mod refusal;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+pub use self::refusal::Refusal;
 use crate::key::KeyType;
 use crate::model::{Place, ShardLocation};
 
@@ -454,152 +457,6 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
-    }
-}
-
-/// Why a store refused a request: the result codes that procedures of the store answer with.
-///
-/// The numbers are those of the reference library's store (its `StoreResult`). A backend turns its own answers into
-/// these in one place, and [`Refusal::into_error`] is the one place where they become errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[expect(missing_docs, reason = "the names are the reference library's; into_error spells out each")]
-pub enum Refusal {
-    MissingParameters = 50,
-    StoreVersionMismatch = 51,
-    PendingOperation = 52,
-    ShardMapExists = 101,
-    ShardMapDoesNotExist = 102,
-    ShardMapHasShards = 103,
-    ShardExists = 201,
-    ShardDoesNotExist = 202,
-    ShardHasMappings = 203,
-    ShardVersionMismatch = 204,
-    ShardLocationExists = 205,
-    MappingDoesNotExist = 301,
-    MappingRangeAlreadyMapped = 302,
-    MappingPointAlreadyMapped = 303,
-    MappingNotFoundForKey = 304,
-    UnableToKillSessions = 305,
-    MappingIsNotOffline = 306,
-    MappingLockOwnerIdDoesNotMatch = 307,
-    MappingIsAlreadyLocked = 308,
-    MappingIsOffline = 309,
-    SchemaInfoNameDoesNotExist = 401,
-    SchemaInfoNameConflict = 402,
-}
-
-impl Refusal {
-    /// Every refusal.
-    const ALL: [Self; 22] = [
-        Self::MissingParameters,
-        Self::StoreVersionMismatch,
-        Self::PendingOperation,
-        Self::ShardMapExists,
-        Self::ShardMapDoesNotExist,
-        Self::ShardMapHasShards,
-        Self::ShardExists,
-        Self::ShardDoesNotExist,
-        Self::ShardHasMappings,
-        Self::ShardVersionMismatch,
-        Self::ShardLocationExists,
-        Self::MappingDoesNotExist,
-        Self::MappingRangeAlreadyMapped,
-        Self::MappingPointAlreadyMapped,
-        Self::MappingNotFoundForKey,
-        Self::UnableToKillSessions,
-        Self::MappingIsNotOffline,
-        Self::MappingLockOwnerIdDoesNotMatch,
-        Self::MappingIsAlreadyLocked,
-        Self::MappingIsOffline,
-        Self::SchemaInfoNameDoesNotExist,
-        Self::SchemaInfoNameConflict,
-    ];
-
-    /// The refusal of a stored result code, or `None` for a code that refuses nothing or is unknown.
-    #[must_use]
-    pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| *known as u32 == code)
-    }
-
-    /// The error that this refusal is to a caller.
-    #[must_use]
-    pub fn into_error(self) -> Error {
-        use ErrorCode as Code;
-        use ErrorKind as Kind;
-        let (kind, code, message) = match self {
-            Self::MissingParameters => (
-                Kind::Internal,
-                Code::GlobalStoreOperationInsufficientParameters,
-                "the store missed a parameter of the request",
-            ),
-            Self::StoreVersionMismatch => (
-                Kind::VersionMismatch,
-                Code::GlobalStoreVersionMismatch,
-                "the store is of a version that this library cannot use",
-            ),
-            Self::PendingOperation => (
-                Kind::PendingOperation,
-                Code::OperationPending,
-                "an unfinished operation of another client is in the way",
-            ),
-            Self::ShardMapExists => {
-                (Kind::AlreadyExists, Code::ShardMapAlreadyExists, "a shard map of this name exists already")
-            }
-            Self::ShardMapDoesNotExist => (Kind::NotFound, Code::ShardMapDoesNotExist, "the shard map does not exist"),
-            Self::ShardMapHasShards => (Kind::InUse, Code::ShardMapHasShards, "the shard map still has shards"),
-            Self::ShardExists => (Kind::AlreadyExists, Code::ShardAlreadyExists, "a shard of this id exists already"),
-            Self::ShardDoesNotExist => (Kind::NotFound, Code::ShardDoesNotExist, "the shard does not exist"),
-            Self::ShardHasMappings => (Kind::InUse, Code::ShardHasMappings, "the shard still has mappings"),
-            Self::ShardVersionMismatch => {
-                (Kind::Stale, Code::ShardVersionMismatch, "the shard has changed since this handle was read")
-            }
-            Self::ShardLocationExists => {
-                (Kind::AlreadyExists, Code::ShardLocationAlreadyExists, "the location is a shard of this map already")
-            }
-            Self::MappingDoesNotExist => (
-                Kind::Stale,
-                Code::MappingDoesNotExist,
-                "the mapping was changed or deleted since this handle was read",
-            ),
-            Self::MappingRangeAlreadyMapped => {
-                (Kind::Overlaps, Code::MappingRangeAlreadyMapped, "the range overlaps one that is mapped already")
-            }
-            Self::MappingPointAlreadyMapped => {
-                (Kind::AlreadyExists, Code::MappingPointAlreadyMapped, "the key is mapped already")
-            }
-            Self::MappingNotFoundForKey => (Kind::NotFound, Code::MappingNotFoundForKey, "no mapping holds the key"),
-            Self::UnableToKillSessions => (
-                Kind::Unavailable,
-                Code::MappingsKillConnectionFailure,
-                "the sessions of the mapping could not be ended",
-            ),
-            Self::MappingIsNotOffline => {
-                (Kind::NotOffline, Code::MappingIsNotOffline, "the mapping has to be taken offline first")
-            }
-            Self::MappingLockOwnerIdDoesNotMatch => (
-                Kind::Locked,
-                Code::MappingLockOwnerIdDoesNotMatch,
-                "the lock token presented is not the owner of the mapping's lock",
-            ),
-            Self::MappingIsAlreadyLocked => {
-                (Kind::Locked, Code::MappingIsAlreadyLocked, "the mapping is locked already")
-            }
-            Self::MappingIsOffline => (Kind::Offline, Code::MappingIsOffline, "the mapping is offline"),
-            Self::SchemaInfoNameDoesNotExist => {
-                (Kind::NotFound, Code::SchemaInfoNameDoesNotExist, "there is no schema information of this name")
-            }
-            Self::SchemaInfoNameConflict => {
-                (Kind::AlreadyExists, Code::SchemaInfoNameConflict, "there is schema information of this name already")
-            }
-        };
-        Error::new(kind, code, message)
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        refusal.into_error()
     }
 }
 

@@ -195,6 +195,7 @@ pub struct SessionEnding {
     pub policy: SessionPolicy,
 }
 
+#[cfg(any(feature = "sqlite", feature = "sql-server"))]
 impl SessionEnding {
     /// The keys whose sessions end.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &EncodedRange> {

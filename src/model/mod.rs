@@ -21,7 +21,6 @@ pub use mapping::{
     KeyedMapping, Mapping, MappingFilter, MappingRecord, PointMapping, Points, RangeMapping, Ranges, Shape,
 };
 pub use name::ShardMapName;
-#[cfg(any(feature = "sqlite", feature = "sql-server"))]
 pub(crate) use name::check_text;
 pub(crate) use name::folded;
 pub use sessions::{SessionPolicy, SessionsEnded};
