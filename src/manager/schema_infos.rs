@@ -9,8 +9,8 @@ use crate::schema_info::{self, SchemaInfo};
 
 /// Schema information is stored under names: free text of 1 to [`SchemaInfo::MAX_NAME_LENGTH`] UTF-16 code units, not blank,
 /// without control characters and carriage returns. By convention it is the name of the shard map whose tables it describes.
-/// That there is such a map is not checked, and deleting the map leaves the information where it is. Names compare as the names of
-/// shard maps do; on SQL Server by the collation of the database, which is likely to be one that ignores case.
+/// That there is such a map is not checked, and deleting the map leaves the information where it is. Names compare as the names
+/// of shard maps do; on SQL Server by the collation of the database, which is likely to be one that ignores case.
 impl<B: Stores> ShardMapManager<B> {
     /// All schema information with its names, ordered by these. One read of the global store.
     ///
@@ -54,8 +54,8 @@ impl<B: Stores> ShardMapManager<B> {
         self.shared.stores.add_schema_info(name, &schema_info::write(info)).await.map_err(about)
     }
 
-    /// Replaces the schema information of a name, whatever it was: also if it cannot be read. Nothing tells whether another client has
-    /// replaced it since it was read. One request to the global store.
+    /// Replaces the schema information of a name, whatever it was: also if it cannot be read. Nothing tells whether another
+    /// client has replaced it since it was read. One request to the global store.
     ///
     /// Cancel safe: it is the old one or the new one.
     ///

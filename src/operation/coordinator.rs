@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::fault_point;
 use crate::gsm::{Begin, Direction, GlobalSession, LogEntry};
 use crate::lsm::LocalSession;
-use crate::model::{OperationId, Place, SessionsEnded, Shard, ShardId, ShardLocation};
+use crate::model::{OperationId, Place, SessionsEnded, Shard, ShardId, ShardLocation, ShardVersion};
 use crate::telemetry;
 
 /// From where an undo starts, as the log row notes it. Smaller is more; the numbers are the reference library's states.
@@ -49,7 +49,8 @@ enum Attempt {
 /// A shard that an undo cannot ask at its place, which is another one where it was being moved.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Absent<'l> {
-    pub(crate) place: &'l ShardLocation,
+    /// Where it was; `None` is every shard.
+    pub(crate) place: Option<&'l ShardLocation>,
     /// Which shard it is, if the global store knows it.
     pub(crate) shard: Option<ShardId>,
     /// Where it is now. `None` if it is gone, or is about to be written anew: it is not asked at all.
@@ -59,7 +60,7 @@ pub(crate) struct Absent<'l> {
 impl Absent<'_> {
     /// True for the shard that this is about.
     pub(crate) fn is(&self, shard: &Shard) -> bool {
-        shard.location() == self.place || Some(shard.id()) == self.shard
+        self.place.is_none_or(|place| shard.location() == place) || Some(shard.id()) == self.shard
     }
 
     /// What is asked instead.
@@ -206,6 +207,23 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         self.undo_of_other(entry, Some(absent)).await
     }
 
+    /// Undoes an operation, in the global store alone if it is done in every shard that it concerns: for who believes the shards.
+    pub(crate) async fn undo_unless_done(&self, entry: &LogEntry) -> Result<()> {
+        let operation = LogRecord::read(entry).map_err(Error::at_global)?;
+        let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
+        let changes: Vec<_> = source.into_iter().chain(target).collect();
+        let mut done = !changes.is_empty();
+        for change in &changes {
+            done &= self.version_at(change).await?.zip(change.known()).is_some_and(|(now, [_, after])| now == after);
+        }
+        if done {
+            let _ = self.undo_around(entry, Absent { place: None, shard: None, now: None }).await?;
+        } else {
+            let _ = self.undo_pending(entry).await?;
+        }
+        Ok(())
+    }
+
     #[tracing::instrument(level = "debug", skip_all, fields(id = %entry.id))]
     async fn undo_of_other(&self, entry: &LogEntry, absent: Option<Absent<'_>>) -> Result<bool> {
         let id = entry.id;
@@ -250,9 +268,17 @@ impl<'s, B: Stores> Coordinator<'s, B> {
             Some(absent) => change.and_then(|change| absent.redirect(change)),
             None => change,
         };
-        let (source, target) = (there(source), there(target));
+        let (mut source, mut target) = (there(source), there(target));
         // A start that no client writes must not skip a step; undoing what never happened does no harm.
         let start = if entry.undo_start > undo_start::GLOBAL { undo_start::ALL } else { entry.undo_start };
+        if start <= undo_start::TARGET
+            && let (Some(from), Some(to)) = (&source, &target)
+            && (self.has_moved_on(from).await? || self.has_moved_on(to).await?)
+        {
+            // If one of them has gone on since, so has what was moved: the other must not lose it or get it back.
+            tracing::warn!(id = %entry.id, "one of the shards has gone on since: undone in the global store only");
+            (source, target) = (None, None);
+        }
         if start <= undo_start::TARGET {
             self.apply_at(operation.id, target).await?;
             fault_point::reached("undo: target undone");
@@ -264,6 +290,21 @@ impl<'s, B: Stores> Coordinator<'s, B> {
         global.end(&operation, Direction::Undo).await?;
         fault_point::reached("undo: ended");
         Ok(Undone::Yes)
+    }
+
+    /// True if a shard's own store has a version of the shard that is neither that before the operation nor that after it.
+    async fn has_moved_on(&self, change: &LocalChange) -> Result<bool> {
+        let Some(known) = change.known() else { return Ok(false) };
+        Ok(self.version_at(change).await?.is_some_and(|version| !known.contains(&version)))
+    }
+
+    /// The version of the shard in its own store, if that knows it.
+    async fn version_at(&self, change: &LocalChange) -> Result<Option<ShardVersion>> {
+        let rows = match self.stores.local_shards(change.location()).await {
+            Err(error) if error.code() == ErrorCode::ShardMapDoesNotExist => return Ok(None),
+            rows => rows?,
+        };
+        Ok(rows.iter().find(|(_, shard)| shard.id() == change.shard().id()).map(|(_, shard)| shard.version()))
     }
 
     async fn apply_at(&self, id: OperationId, change: Option<LocalChange>) -> Result<()> {

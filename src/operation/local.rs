@@ -30,6 +30,15 @@ impl LocalChange {
         }
     }
 
+    /// The versions of the shard that an undo knows.
+    pub(super) fn known(&self) -> Option<[ShardVersion; 2]> {
+        match self {
+            Self::Shard(change) => change.known,
+            Self::Mappings(change) => change.known,
+            Self::Content(_) => None,
+        }
+    }
+
     /// The shard's place.
     pub(super) fn location(&self) -> &ShardLocation {
         self.shard().location()

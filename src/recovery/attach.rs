@@ -6,17 +6,19 @@ use crate::model::{Shard, ShardLocation, ShardMapInfo, ShardMapName};
 use crate::operation::{Stores, attach_shard};
 
 impl<B: Stores> RecoveryManager<B> {
-    /// Puts a shard into a shard map that its own store says it belongs to: one that was [detached](Self::detach), was restored under
-    /// another name, or that a restored global store does not have. The shard keeps its id; its own store is told the place.
+    /// Puts a shard into a shard map that its own store says it belongs to: one that was [detached](Self::detach), was restored
+    /// under another name, or that a restored global store does not have. The shard keeps its id; its own store is told the
+    /// place.
     ///
-    /// Its mappings are not taken along: [`detect`](Self::detect) shows them, and [`resolve`](Self::resolve) decides.
+    /// Its mappings are not taken along: [`detect`](Self::detect) shows them, and [`resolve`](Self::resolve) decides. Until
+    /// then a program that still has one of them in its cache is served by the shard: do both before applications can reach it.
     ///
     /// Cost: one read of each store, then an operation.
     ///
     /// # Errors
     /// `NotFound` if the database has no local store, or that knows no such map, or the global store does not have the map
-    /// ([`restore_shard_map`](Self::restore_shard_map)); `AlreadyExists` if the map has a shard at this location, or has this shard
-    /// elsewhere ([`relocate`](Self::relocate)).
+    /// ([`restore_shard_map`](Self::restore_shard_map)); `AlreadyExists` if the map has a shard at this location, or has this
+    /// shard elsewhere ([`relocate`](Self::relocate)).
     pub async fn attach(&self, location: &ShardLocation, map: &str) -> Result<Shard> {
         self.attach_shard(location, map).await.map_err(|error| about(error, "AttachShard"))
     }
@@ -41,12 +43,12 @@ impl<B: Stores> RecoveryManager<B> {
         changed.shard.ok_or_else(|| Error::internal("an operation on a shard returned none"))
     }
 
-    /// Puts a shard map into the global store that a shard belongs to and the global store does not have: with its id, so that its
-    /// shards can be [attached](Self::attach). Idempotent. One read of the shard and one request to the global store.
+    /// Puts a shard map into the global store that a shard belongs to and the global store does not have: with its id, so that
+    /// its shards can be [attached](Self::attach). Idempotent. One read of the shard and one request to the global store.
     ///
     /// # Errors
-    /// `NotFound` if the database has no local store, or that knows no such map; `AlreadyExists` if the global store has another
-    /// shard map of this name.
+    /// `NotFound` if the database has no local store, or that knows no such map; `AlreadyExists` if the global store has
+    /// another shard map of this name.
     pub async fn restore_shard_map(&self, location: &ShardLocation, map: &str) -> Result<ShardMapInfo> {
         self.restore_map(location, map).await.map_err(|error| about(error, "RestoreShardMap"))
     }

@@ -7,18 +7,18 @@ use crate::model::{Shard, ShardLocation};
 use crate::operation::{Absent, Stores};
 
 impl<B: Stores> RecoveryManager<B> {
-    /// Takes a shard that is gone out of the named shard map, and of no other, with all its mappings, locked or not; gives the number
-    /// of those. The shard is not asked and not told: if its database lives, its own store still says that it owns its keys, and
-    /// [`attach`](Self::attach) puts it back.
+    /// Takes a shard that is gone out of the named shard map, and of no other, with all its mappings, locked or not; gives the
+    /// number of those. The shard is not asked and not told: if its database lives, its own store still says that it owns its
+    /// keys, and [`attach`](Self::attach) puts it back.
     ///
-    /// Only for a shard that applications cannot reach any more: one that they can still reach serves, for as long as they have its
-    /// mappings in their caches, keys that may be mapped to another shard by then. To take a living shard out of a map, move its
-    /// mappings and delete it.
+    /// Only for a shard that applications cannot reach any more: one that they can still reach serves, for as long as they have
+    /// its mappings in their caches, keys that may be mapped to another shard by then. To take a living shard out of a map,
+    /// move its mappings and delete it.
     ///
-    /// Unfinished operations on the shard are undone first: at the global store and at other shards, not at this one. Then it is one
-    /// transaction.
+    /// Unfinished operations on the shard are undone first: at the global store and at other shards, not at this one. Then it
+    /// is one transaction.
     ///
-    /// Cost: three requests to the global store, and the undos.
+    /// Cost: four requests to the global store, and the undos.
     ///
     /// # Errors
     /// `NotFound` if there is no such map, or it has no shard there; `PendingOperation` if an unfinished operation could not be
@@ -31,7 +31,7 @@ impl<B: Stores> RecoveryManager<B> {
         let map = self.map(map).await?;
         let forget = Forget { manager: self.manager(), map: &map };
         let shard = self.stores().find_shard(map.id(), location).await?;
-        let gone = Absent { place: location, shard: shard.as_ref().map(Shard::id), now: None };
+        let gone = Absent { place: Some(location), shard: shard.as_ref().map(Shard::id), now: None };
         for entry in self.unfinished(&map, |shard| gone.is(shard)).await? {
             let _ = self.coordinator().undo_around(&entry, gone).await?;
         }

@@ -38,12 +38,12 @@ impl<B: Stores> RecoveryManager<B> {
     /// value for each shard map that either of them has there; nothing that differs is an [empty](ShardDifferences::is_empty)
     /// value. Changes nothing.
     ///
-    /// A store that is missing, half installed or damaged is a difference, not an error. What is under way while it looks shows in
-    /// [`ShardDifferences::unfinished_operations`].
+    /// A store that is missing, half installed or damaged is a difference, not an error. What is under way while it looks shows
+    /// in [`ShardDifferences::unfinished_operations`].
     ///
-    /// Cost: one read of the global store and one more for each map in it, and two reads of the shard; then, for each map that is there,
-    /// four reads of the global store and five of the shard, and up to 32 more of the global store for mappings that only the shard
-    /// has.
+    /// Cost: one read of the global store and one more for each map in it, and two reads of the shard; then, for each map that
+    /// is there, four reads of the global store and five of the shard, and up to 32 more of the global store for mappings that
+    /// only the shard has.
     ///
     /// # Errors
     /// `Unavailable` if the shard cannot be reached; `VersionMismatch` if its store has to be upgraded first; `Transient` if
@@ -139,7 +139,7 @@ impl<B: Stores> RecoveryManager<B> {
                 }
                 Err(difference) => {
                     shard.push(difference);
-                    (None, Vec::new(), Vec::new())
+                    (None, Vec::new(), neighbours(&before, location, global.as_ref().map(Shard::id)))
                 }
             };
             let both = [own.clone(), foreign].concat();

@@ -43,8 +43,8 @@ pub enum ShardDifference {
     MapName(String),
     /// The global store does not have the shard. [`RecoveryManager::attach`](super::RecoveryManager::attach) adds it.
     NotInGlobal,
-    /// The global store has the shard at another place. [`RecoveryManager::relocate`](super::RecoveryManager::relocate) tells it
-    /// of the new one.
+    /// The global store has the shard at another place. [`RecoveryManager::relocate`](super::RecoveryManager::relocate) tells
+    /// it of the new one.
     Elsewhere(ShardLocation),
     /// The database has no local store.
     NoLocalStore,
@@ -114,8 +114,8 @@ impl ShardDifferences {
         &self.mappings
     }
 
-    /// Operations on the shard that were unfinished at the time: what they change may be among the differences, and is none once
-    /// they are done or undone.
+    /// Operations on the shard that were unfinished at the time: what they change may be among the differences, and is none
+    /// once they are done or undone.
     #[must_use]
     pub fn unfinished_operations(&self) -> &[OperationId] {
         &self.unfinished

@@ -4,9 +4,9 @@
 //! `detect` looks, `differences` is what it finds, `resolve` does what is decided about it; `compare` and `settle` are the pure
 //! parts of these. `attach`, `detach` and `relocate` tell the global store of shards that came, went or moved.
 //!
-//! Invariants: a change of a shard in both stores is one operation of the protocol, so that it excludes others on the shard, can be
-//! abandoned at any moment, and is undone by the next client; a change of one store is one transaction. Nothing is decided here:
-//! every loss of a mapping follows from a choice of the caller.
+//! Invariants: a change of a shard in both stores is one operation of the protocol, so that it excludes others on the shard,
+//! can be abandoned at any moment, and is undone by the next client; a change of one store is one transaction. Nothing is
+//! decided here: every loss of a mapping follows from a choice of the caller.
 
 mod attach;
 mod compare;
@@ -31,8 +31,8 @@ use crate::operation::{Coordinator, LogRecord, Request, Stores};
 pub enum Resolution {
     /// The global store: the shard's own store is made to hold what that says.
     KeepGlobal,
-    /// The shard's own store: the global store is made to hold what that says, and other shards that the keys are mapped to give
-    /// them up.
+    /// The shard's own store: the global store is made to hold what that says, and other shards that the keys are mapped to
+    /// give them up.
     KeepLocal,
     /// Neither is touched.
     Leave,
@@ -44,27 +44,28 @@ pub enum Resolution {
 /// | What happened | What to do |
 /// | --- | --- |
 /// | a client died in the middle of an operation | nothing: the next operation undoes it, or [`ShardMapManager::undo_pending_operations`] |
-/// | a shard's database was restored to an older state | [`detect`](Self::detect), [`resolve`](Self::resolve) with [`KeepGlobal`](Resolution::KeepGlobal), and look after the rows of keys that were moved since |
+/// | a shard's database was restored to an older state | before applications can reach it: [`detect`](Self::detect), [`resolve`](Self::resolve) with [`KeepGlobal`](Resolution::KeepGlobal), and look after the rows of keys that were moved since |
 /// | a shard's local store is missing or damaged | [`rebuild_shard`](Self::rebuild_shard) |
 /// | a shard's database was renamed, or moved to another server | [`relocate`](Self::relocate), then [`detect`](Self::detect) |
 /// | the global store was restored to an older state | [`relocate`](Self::relocate), [`attach`](Self::attach) and [`detach`](Self::detach) what it misses or remembers, then [`rebuild_shard_map`](Self::rebuild_shard_map) |
 /// | the global store was lost | a new one, then [`restore_shard_map`](Self::restore_shard_map) and [`attach`](Self::attach) for each shard, then [`rebuild_shard_map`](Self::rebuild_shard_map) |
 /// | a shard is gone for ever | [`detach`](Self::detach) |
 ///
-/// Rows of the application are never touched. Locks of mappings hold up no recovery: whoever calls it decides; a mapping that stays
-/// as it is keeps its lock.
+/// Rows of the application are never touched. Locks of mappings hold up no recovery: whoever calls it decides; a mapping that
+/// stays as it is keeps its lock.
 ///
 /// Other processes notice that a mapping has changed when they validate it. A connection that was open before lives on, unless
 /// its shard lost the key in a [`resolve`](Self::resolve): that ends its sessions, as taking a mapping offline does.
 ///
 /// # Errors
 /// Each call names its own. Beside those any call may fail with `Unavailable`, `TimedOut`, `Transient`, `VersionMismatch` or
-/// `StoreDamaged`, and [`Error::place`] says which store; with `PendingOperation` where an operation of another client could not be
-/// undone first; with `OutcomeUnknown`.
+/// `StoreDamaged`, and [`Error::place`] says which store; with `PendingOperation` where an operation of another client could
+/// not be undone first; with `OutcomeUnknown`.
 ///
 /// # Cancel safety
-/// Every future may be dropped at any await. A change of one shard is then done, not done, or unfinished and undone by the next client;
-/// calls about several shards or maps say in which order they go, and calling them again goes on.
+/// Every future may be dropped at any await. A change of one shard is then done, not done, or unfinished and undone by the next
+/// client (which may leave the shard's own store as it was to be); calls about several shards or maps say in which order they
+/// go, and calling them again goes on.
 #[derive(Debug)]
 pub struct RecoveryManager<B: Backend> {
     manager: ShardMapManager<B>,
@@ -113,8 +114,8 @@ impl<B: Stores> RecoveryManager<B> {
         done.map(drop)
     }
 
-    /// The unfinished operations of a map that concern one of the shards that `which` names. What cannot be read is not known to
-    /// do so.
+    /// The unfinished operations of a map that concern one of the shards that `which` names. What cannot be read is not known
+    /// to do so.
     async fn unfinished(&self, map: &ShardMapInfo, which: impl Fn(&Shard) -> bool) -> Result<Vec<LogEntry>> {
         let mut entries = self.stores().pending_operations().await?;
         entries.retain(|entry| {
@@ -124,15 +125,10 @@ impl<B: Stores> RecoveryManager<B> {
         Ok(entries)
     }
 
-    /// Undoes the unfinished operations of a map. What cannot be undone now is an error if it concerns one of the places, and else
-    /// the affair of another shard, which may be dead.
+    /// Undoes the unfinished operations of a map that concern one of the places. Those of other shards are not waited for.
     async fn settle_operations(&self, map: &ShardMapInfo, places: &[ShardLocation]) -> Result<()> {
-        let concerned = self.unfinished(map, |shard| places.contains(shard.location())).await?;
-        for entry in self.unfinished(map, |_| true).await? {
-            let undone = self.coordinator().undo_pending(&entry).await;
-            if concerned.iter().any(|other| other.id == entry.id) {
-                let _ = undone?;
-            }
+        for entry in self.unfinished(map, |shard| places.contains(shard.location())).await? {
+            let _ = self.coordinator().undo_pending(&entry).await?;
         }
         Ok(())
     }

@@ -17,25 +17,26 @@ use crate::operation::{Absent, Stores};
 impl<B: Stores> RecoveryManager<B> {
     /// Makes one of the stores right about everything that differs, the rows of the shard included.
     ///
-    /// The stores are looked at again first: if they are not what they were when `differences` was made, nothing is changed. With
-    /// [`Resolution::KeepLocal`], other shards that hold the keys give them up one after another, each in an operation of its own,
-    /// before the shard gets them: a client that dies in between leaves keys unmapped, never mapped twice, and the next look
-    /// shows them. Sessions of keys that a shard loses are ended. Mappings that change get new ids.
+    /// The stores are looked at again first: if they are not what they were when `differences` was made, nothing is changed.
+    /// With [`Resolution::KeepLocal`], other shards that hold the keys give them up one after another, each in an operation of
+    /// its own, before the shard gets them: a client that dies in between leaves keys unmapped, never mapped twice, and the
+    /// next look shows them. Sessions of keys that a shard loses are ended. Mappings that change get new ids.
     ///
-    /// Cost: a [`detect`](Self::detect) of the map, then an operation on the shard: two requests to the global store and one to the
-    /// shard (two where sessions end), and the same for each other shard that gives up keys, after reading its mappings in both stores.
+    /// Cost: a [`detect`](Self::detect) of the map, then an operation on the shard: two requests to the global store and one to
+    /// the shard (two where sessions end), and the same for each other shard that gives up keys, after reading its mappings in
+    /// both stores.
     ///
     /// # Errors
-    /// `Stale` if the stores have changed since, or an operation on the shard was faster; `NotFound` if the global store does not have
-    /// the shard at that place, or with `KeepLocal` its own store does not know it; `Overlaps` or `AlreadyExists` if the keys were
-    /// mapped to another shard at that moment; `Unavailable` also for a shard that has to give up keys.
+    /// `Stale` if the stores have changed since, or an operation on the shard was faster; `NotFound` if the global store does
+    /// not have the shard at that place, or with `KeepLocal` its own store does not know it; `Overlaps` or `AlreadyExists` if
+    /// the keys were mapped to another shard at that moment; `Unavailable` also for a shard that has to give up keys.
     pub async fn resolve(&self, differences: &ShardDifferences, resolution: Resolution) -> Result<()> {
         let choices = vec![resolution; differences.of_mappings().len()];
         self.resolve_with(differences, &choices, resolution).await
     }
 
-    /// As [`resolve`](Self::resolve), with a choice for each difference of the mappings. The row of the shard is made what the global
-    /// store says, unless every mapping is left.
+    /// As [`resolve`](Self::resolve), with a choice for each difference of the mappings. The row of the shard is made what the
+    /// global store says, unless every mapping is left.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -150,18 +151,18 @@ impl<B: Stores> RecoveryManager<B> {
         self.mend(map, (shard, shard.status()), settlement, view.neighbours, expected).await
     }
 
-    /// Makes the store of the database at a location hold what the global store says, for every shard map that has a shard there:
-    /// one that is missing, half installed, damaged or of another state is then as it has to be. One map after another. Gives
-    /// the maps.
+    /// Makes the store of the database at a location hold what the global store says, for every shard map that has a shard
+    /// there: one that is missing, half installed, damaged or of another state is then as it has to be, but for rows of maps
+    /// that have no shard there. One map after another. Gives the maps.
     ///
     /// Unfinished operations on the shard are undone first, without asking it.
     ///
-    /// Cost: for each map a [`detect`](Self::detect) and an operation on the shard; on SQL Server also an installation, where something
-    /// of the store is missing.
+    /// Cost: for each map a [`detect`](Self::detect) and an operation on the shard; on SQL Server also an installation, where
+    /// something of the store is missing.
     ///
     /// # Errors
-    /// `NotFound` if no map has a shard there; `Unavailable` if the database cannot be reached; `VersionMismatch` if its store has to
-    /// be upgraded first, or is newer; `StoreDamaged` where tables of that name have other columns.
+    /// `NotFound` if no map has a shard there; `Unavailable` if the database cannot be reached; `VersionMismatch` if its store
+    /// has to be upgraded first, or is newer; `StoreDamaged` where tables of that name have other columns.
     pub async fn rebuild_shard(&self, location: &ShardLocation) -> Result<Vec<ShardMapInfo>> {
         self.rebuild(location).await.map_err(|error| about(error, "RebuildMappingsOnShard"))
     }
@@ -170,7 +171,7 @@ impl<B: Stores> RecoveryManager<B> {
         location.check()?;
         let mut rebuilt = Vec::new();
         for map in self.stores().shard_maps().await? {
-            let anew = Absent { place: location, shard: None, now: None };
+            let anew = Absent { place: Some(location), shard: None, now: None };
             for entry in self.unfinished(&map, |shard| anew.is(shard)).await? {
                 let _ = self.coordinator().undo_around(&entry, anew).await?;
             }
@@ -201,16 +202,16 @@ impl<B: Stores> RecoveryManager<B> {
         self.mend(map, (shard, shard.status()), settlement, neighbours, None).await
     }
 
-    /// Makes the global store hold what the stores of these shards say of a shard map: after it was restored to an older state, or made
-    /// anew. One shard after another, in the given order, each as [`resolve`](Self::resolve) with [`Resolution::KeepLocal`]. Shards
-    /// of the map that are not named stay as they are, but for keys that these claim.
+    /// Makes the global store hold what the stores of these shards say of a shard map: after it was restored to an older state,
+    /// or made anew. One shard after another, in the given order, each as [`resolve`](Self::resolve) with
+    /// [`Resolution::KeepLocal`]. Shards of the map that are not named stay as they are, but for keys that these claim.
     ///
     /// Cost: a [`detect`](Self::detect) of the map at each shard, twice, and an operation on each that differs.
     ///
     /// # Errors
-    /// `Overlaps` if two of the shards claim the same keys: nothing is changed then; [resolve](Self::resolve) one of them first.
-    /// `NotFound` if the map or one of the shards is not in the global store: [attach](Self::attach) it first, nothing is changed then
-    /// either; else as [`resolve`](Self::resolve).
+    /// `Overlaps` if two of the shards claim the same keys: nothing is changed then; [resolve](Self::resolve) one of them
+    /// first. `NotFound` if the map or one of the shards is not in the global store: [attach](Self::attach) it first, nothing
+    /// is changed then either; else as [`resolve`](Self::resolve).
     pub async fn rebuild_shard_map(&self, name: &str, locations: &[ShardLocation]) -> Result<()> {
         self.rebuild_map(name, locations)
             .await
@@ -219,7 +220,10 @@ impl<B: Stores> RecoveryManager<B> {
 
     async fn rebuild_map(&self, name: &str, locations: &[ShardLocation]) -> Result<()> {
         let map = self.map(name).await?;
-        self.settle_operations(&map, locations).await?;
+        // What an operation has done in all shards that it concerns is what they say.
+        for entry in self.unfinished(&map, |shard| locations.contains(shard.location())).await? {
+            self.coordinator().undo_unless_done(&entry).await?;
+        }
         let mut claims: Vec<(MappingRecord, &ShardLocation)> = Vec::new();
         for location in locations {
             let found = self.look(&map, location, true).await?.filter(|found| found.local.is_some());
@@ -230,7 +234,9 @@ impl<B: Stores> RecoveryManager<B> {
             if found.global.as_ref().is_none_or(|shard| shard.location() != location) {
                 return Err(not_registered(location));
             }
-            claims.extend(found.local_mappings.into_iter().map(|mapping| (mapping, location)));
+            let own = found.global.as_ref().map(Shard::id);
+            let claimed = found.local_mappings.into_iter().filter(|mapping| Some(mapping.shard.id()) == own);
+            claims.extend(claimed.map(|mapping| (mapping, location)));
         }
         claims.sort_by(|(a, _), (b, _)| a.low.cmp(&b.low));
         let mut reach: Option<&(MappingRecord, &ShardLocation)> = None;

@@ -1,7 +1,7 @@
 //! What both stores are to hold once it is decided, piece by piece, which of them is right.
 //!
-//! Pure. A mapping that both stores get has one id in both, and never one under which somebody may hold other bounds: an id names
-//! one state of a mapping for ever, and routing believes it.
+//! Pure. A mapping that both stores get has one id in both, and never one under which somebody may hold other bounds: an id
+//! names one state of a mapping for ever, and routing believes it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -65,14 +65,16 @@ pub(super) fn settle(
     let mut open: [Option<usize>; 2] = [None, None];
     for piece in pieces {
         let own = piece.global.filter(|mapping| mapping.shard.id() == shard.id());
+        // What the store holds for another shard is not this one's claim.
+        let claimed = piece.local.filter(|mapping| mapping.shard.id() == shard.id());
         let choice = if piece.agrees(Some(shard.id())) { Resolution::KeepGlobal } else { choose(piece) };
         let (in_global, in_local) = match choice {
             Resolution::KeepGlobal => (own.map(Part::AsGlobal), None),
-            Resolution::KeepLocal => (piece.local.map(Part::AsLocal), None),
+            Resolution::KeepLocal => (claimed.map(Part::AsLocal), None),
             Resolution::Leave => (own.map(Part::Global), piece.local.map(Part::Local)),
         };
         if choice == Resolution::KeepLocal
-            && piece.local.is_some()
+            && claimed.is_some()
             && let Some(other) = piece.global.filter(|mapping| mapping.shard.id() != shard.id())
         {
             settlement.given_up.entry(other.shard.id()).or_default().push(piece.keys.clone());

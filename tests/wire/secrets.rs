@@ -134,7 +134,8 @@ async fn nothing_prints_a_secret() {
     let strict = Endpoint::start().await;
     let _ = strict.on_prelogin(|_| Answer::prelogin(EncryptionLevel::Required));
     fail_to_connect(&notes, &strict, &credentials).await;
-    // The client begins with TLS then, which the endpoint does not read.
+    // The client begins with TLS then, which the endpoint does not read. All of it is over when the connections are.
+    strict.cut(End::Reset).await;
     assert!(!strict.take_faults().is_empty());
     let gone = Endpoint::start().await;
     gone.listener().refuse().await;

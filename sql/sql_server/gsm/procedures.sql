@@ -743,12 +743,12 @@ BEGIN
     SELECT @mapKind = ShardMapType FROM __ShardManagement.ShardMapsGlobal WHERE ShardMapId = @map;
     IF @mapKind IS NULL SET @refusal = 102;
     ELSE IF EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal
-        WHERE ShardMapId = @map AND Protocol = @protocol AND ServerName = @server AND Port = @port
-            AND DatabaseName = @database AND ShardId <> @shard)
-        SET @refusal = 205;
-    ELSE IF EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal
         WHERE ShardMapId = @map AND ShardId = @shard AND OperationId = @operation)
     BEGIN
+        IF EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal
+            WHERE ShardMapId = @map AND Protocol = @protocol AND ServerName = @server AND Port = @port
+                AND DatabaseName = @database AND ShardId <> @shard)
+            SET @refusal = 205;
         DELETE m
         FROM __ShardManagement.ShardMappingsGlobal AS m
         JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId

@@ -64,9 +64,6 @@ BEGIN
 END
 GO
 
--- Where @before and @after are given, which an undo does, a shard's row of another version than these is left alone: it has a
--- history that the operation is not part of.
-
 -- Rows that are there are left alone. Refused with 205 where another shard of the map is at the location, unless @undoing.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_AddLocalShard', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_AddLocalShard AS RETURN 0');
@@ -105,6 +102,8 @@ BEGIN
 END
 GO
 
+-- Where @before and @after are given, which an undo does, a shard's row of another version than these is left alone: it has a
+-- history that the operation is not part of.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_RemoveLocalShard', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_RemoveLocalShard AS RETURN 0');
 GO

@@ -115,8 +115,8 @@ impl GlobalSession for SqlServerGlobalSession {
 
     async fn find_operation(&mut self, id: OperationId, undo_start: i32) -> Result<Option<LogEntry>> {
         let call = || Call::global("FindOperation").with("@operation", *id.as_uuid()).with("@undoStart", undo_start);
-        let reply = // Noting the same start again changes nothing, so a broken connection leaves nothing in doubt.
-        self.0.request(Doing::Reading, call).await?.accepted().map_err(Error::at_global)?;
+        // Noting the same start again changes nothing, so a broken connection leaves nothing in doubt.
+        let reply = self.0.request(Doing::Reading, call).await?.accepted().map_err(Error::at_global)?;
         reply.rows(0).first().map(entry).transpose().map_err(Error::at_global)
     }
 }

@@ -61,9 +61,9 @@ fn done<T: Send + 'static>(operation: shardlet::Operation<T>) -> BoxFuture<'stat
     Box::pin(async { operation.await.map(drop) })
 }
 
-/// Lets an operation stop at a request, keeps the global store of that moment, lets it go on, and everything go on from there;
+/// Lets an operation stop at a request, keeps the global store of that moment, lets it go on, and some shards go on from there;
 /// then puts the old global store back.
-async fn restored(files: &Files, under: Under, at: Call) {
+async fn restored(files: &Files, under: Under, at: Call, going_on: &[usize]) {
     let backup = {
         let probe = Probe::new(files.backend());
         let manager = ShardMapManager::open(probe.clone(), Options::default()).await.unwrap();
@@ -81,7 +81,7 @@ async fn restored(files: &Files, under: Under, at: Call) {
     };
     {
         let map = files.process().await;
-        for number in under.shards() {
+        for number in going_on {
             let low = 1_000 * (i64::try_from(*number).unwrap() + 1);
             let _ = map.create_mapping(low..low + 10, &map.shard(&location(*number)).await.unwrap()).await.unwrap();
         }
@@ -96,7 +96,7 @@ async fn undoing_leaves_the_shards_that_went_on_as_they_are() {
         for at in [first_local, Call::EndDo] {
             let about = format!("{under:?}, backup before {at:?}");
             let files = Files::new().await;
-            restored(&files, under, at).await;
+            restored(&files, under, at, under.shards()).await;
             let rows = async || {
                 let all = contents::rows(files.path());
                 all.into_iter().filter(|(file, _)| file.starts_with(files.path().join("shards"))).collect::<Vec<_>>()
@@ -131,7 +131,7 @@ async fn undoing_leaves_the_shards_that_went_on_as_they_are() {
 async fn the_next_operation_and_recovery_itself_leave_them_too() {
     for resolves in [false, true] {
         let files = Files::new().await;
-        restored(&files, Under::Split, Call::EndDo).await;
+        restored(&files, Under::Split, Call::EndDo, &[0]).await;
         let map = files.process().await;
         if resolves {
             let differences = look(&map, &location(0)).await;
@@ -150,5 +150,43 @@ async fn the_next_operation_and_recovery_itself_leave_them_too() {
         let lows: Vec<_> = mappings.iter().map(|mapping| *mapping.range().low()).collect();
         let expected = if resolves { vec![0, 50, 100, 1_000] } else { vec![0, 50, 100, 700, 1_000] };
         assert_eq!(lows, expected, "the split is that of the shard");
+    }
+}
+
+/// What was moved is where it was moved to, whichever of the two shards has changed since.
+#[tokio::test]
+async fn a_move_is_left_in_both_shards_if_one_of_them_went_on() {
+    for going_on in [0, 1] {
+        let files = Files::new().await;
+        restored(&files, Under::Move, Call::EndDo, &[going_on]).await;
+        let rows = async || {
+            let all = contents::rows(files.path());
+            all.into_iter().filter(|(file, _)| file.starts_with(files.path().join("shards"))).collect::<Vec<_>>()
+        };
+        let before = rows().await;
+        let map = files.process().await;
+        assert_eq!(map.manager().undo_pending_operations().await.unwrap(), 1, "{going_on}");
+        assert_eq!(rows().await, before, "{going_on}: a shard's own store was changed");
+        map.manager().recovery().rebuild_shard_map("orders", &[location(0), location(1)]).await.unwrap();
+        assert_agree(&map, &format!("{going_on} went on")).await;
+        assert_eq!(map.mapping_for_key(&7).await.unwrap().shard().location(), &location(1));
+    }
+}
+
+/// An operation that was finished after the backup, and was the last on its shards, is what these say.
+#[tokio::test]
+async fn who_believes_the_shards_keeps_what_was_done_in_all_of_them() {
+    for under in [Under::Create, Under::Split, Under::Move] {
+        let files = Files::new().await;
+        restored(&files, under, Call::EndDo, &[]).await;
+        let map = files.process().await;
+        let places: Vec<_> = under.shards().iter().map(|number| location(*number)).collect();
+        map.manager().recovery().rebuild_shard_map("orders", &places).await.unwrap();
+        assert_agree(&map, &format!("{under:?}")).await;
+        match under {
+            Under::Create => assert!(map.mapping_for_key(&250).await.is_ok()),
+            Under::Move => assert_eq!(map.mapping_for_key(&7).await.unwrap().shard().location(), &location(1)),
+            _ => assert_eq!(map.mapping_for_key(&7).await.unwrap().range().high(), Some(&50)),
+        }
     }
 }
