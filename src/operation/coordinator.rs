@@ -53,8 +53,19 @@ pub(crate) struct Absent<'l> {
     pub(crate) place: Option<&'l ShardLocation>,
     /// Which shard it is, if the global store knows it.
     pub(crate) shard: Option<ShardId>,
-    /// Where it is now. `None` if it is gone, or is about to be written anew: it is not asked at all.
-    pub(crate) now: Option<&'l ShardLocation>,
+    /// What is done instead.
+    pub(crate) instead: Instead<'l>,
+}
+
+/// What an undo does instead of asking a shard at its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Instead<'l> {
+    /// It asks it where it is now.
+    Elsewhere(&'l ShardLocation),
+    /// It waits until what was sent there has ended, and changes nothing: the rows are about to be written anew.
+    Wait,
+    /// Nothing: the shard is gone, or right.
+    Nothing,
 }
 
 impl Absent<'_> {
@@ -65,7 +76,16 @@ impl Absent<'_> {
 
     /// What is asked instead.
     fn redirect(self, change: LocalChange) -> Option<LocalChange> {
-        if self.is(change.shard()) { self.now.map(|now| change.at(now)) } else { Some(change) }
+        match self.instead {
+            _ if !self.is(change.shard()) => Some(change),
+            Instead::Elsewhere(now) => Some(change.at(now)),
+            Instead::Wait | Instead::Nothing => None,
+        }
+    }
+
+    /// Where what was sent has to have ended.
+    fn awaited(&self) -> Option<&ShardLocation> {
+        self.place.filter(|_| matches!(self.instead, Instead::Wait))
     }
 }
 
@@ -217,7 +237,7 @@ impl<'s, B: Stores> Coordinator<'s, B> {
             done &= self.version_at(change).await?.zip(change.known()).is_some_and(|(now, [_, after])| now == after);
         }
         if done {
-            let _ = self.undo_around(entry, Absent { place: None, shard: None, now: None }).await?;
+            let _ = self.undo_around(entry, Absent { place: None, shard: None, instead: Instead::Nothing }).await?;
         } else {
             let _ = self.undo_pending(entry).await?;
         }
@@ -262,6 +282,10 @@ impl<'s, B: Stores> Coordinator<'s, B> {
             return Ok(Undone::NothingPending);
         };
         fault_point::reached("undo: found");
+        if let Some(place) = absent.as_ref().and_then(Absent::awaited) {
+            drop(self.stores.lock_operation_at(place, entry.id).await?);
+            fault_point::reached("undo: waited for a shard");
+        }
         let operation = LogRecord::read(&entry).map_err(Error::at_global)?;
         let (source, target) = local::backward(&operation, entry.version_removes, entry.version_adds);
         let there = |change: Option<LocalChange>| match absent {

@@ -24,7 +24,7 @@ pub(crate) mod split_mapping;
 pub(crate) mod update_mapping;
 pub(crate) mod update_shard;
 
-pub(crate) use coordinator::{Absent, Coordinator, Others};
+pub(crate) use coordinator::{Absent, Coordinator, Instead, Others};
 pub use log_record::LogRecord;
 pub use plan::{Plan, PlanAction, PlanStep};
 pub(crate) use request::{Changed, Request};

@@ -29,12 +29,21 @@ impl Piece<'_> {
     }
 }
 
-/// The pieces of two lists, in the order of their keys.
-pub(super) fn pieces<'m>(
+/// The pieces of two lists that a shard is concerned by, in the order of their keys. What another shard has in the global store
+/// beside what this one claims is its own affair.
+pub(super) fn concerning<'m>(
     kind: ShardMapKind,
+    shard: Option<ShardId>,
     global: &'m [MappingRecord],
     local: &'m [MappingRecord],
 ) -> Vec<Piece<'m>> {
+    let mut all = pieces(kind, global, local);
+    all.retain(|piece| piece.local.is_some() || piece.global.is_some_and(|it| Some(it.shard.id()) == shard));
+    all
+}
+
+/// The pieces of two lists, in the order of their keys.
+fn pieces<'m>(kind: ShardMapKind, global: &'m [MappingRecord], local: &'m [MappingRecord]) -> Vec<Piece<'m>> {
     match kind {
         ShardMapKind::List => points(global, local),
         ShardMapKind::Range => ranges(global, local),

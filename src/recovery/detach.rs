@@ -4,7 +4,7 @@ use super::{Forget, RecoveryManager, about};
 use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
 use crate::gsm::Detaching;
 use crate::model::{Shard, ShardLocation};
-use crate::operation::{Absent, Stores};
+use crate::operation::{Absent, Instead, Stores};
 
 impl<B: Stores> RecoveryManager<B> {
     /// Takes a shard that is gone out of the named shard map, and of no other, with all its mappings, locked or not; gives the
@@ -29,9 +29,9 @@ impl<B: Stores> RecoveryManager<B> {
 
     async fn detach_shard(&self, location: &ShardLocation, map: &str) -> Result<usize> {
         let map = self.map(map).await?;
-        let forget = Forget { manager: self.manager(), map: &map };
+        let _forget = Forget { manager: self.manager(), map: &map };
         let shard = self.stores().find_shard(map.id(), location).await?;
-        let gone = Absent { place: Some(location), shard: shard.as_ref().map(Shard::id), now: None };
+        let gone = Absent { place: Some(location), shard: shard.as_ref().map(Shard::id), instead: Instead::Nothing };
         for entry in self.unfinished(&map, |shard| gone.is(shard)).await? {
             let _ = self.coordinator().undo_around(&entry, gone).await?;
         }
@@ -42,7 +42,6 @@ impl<B: Stores> RecoveryManager<B> {
         for _ in 0..=self.manager().options().retry.undone_operations {
             match self.stores().detach_shard(map.id(), shard.id()).await? {
                 Detaching::Detached(mappings) => {
-                    drop(forget);
                     self.stores().forget_shard(location);
                     return Ok(mappings);
                 }

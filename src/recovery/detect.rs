@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::compare::{Claims, pieces};
+use super::compare::{Claims, Piece, concerning};
 use super::{MappingDifference, RecoveryManager, ShardDifference, ShardDifferences, about};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::gsm::RecordFilter;
@@ -25,7 +25,10 @@ enum LocalRows {
 }
 
 /// What a shard's own store says of one map.
+#[derive(Default)]
 pub(super) struct LocalView {
+    /// The map, if the store knows it.
+    info: Option<ShardMapInfo>,
     pub(super) shard: Option<Shard>,
     /// Mappings of the shard, and of shards that are not here.
     pub(super) mappings: Vec<MappingRecord>,
@@ -102,74 +105,51 @@ impl<B: Stores> RecoveryManager<B> {
         for _ in 0..LOOKS {
             let before = self.global_shards(map, in_global).await?;
             let local = self.local_view(map, location, &before).await?;
-            let global = global_shard(&before, location, local.as_ref().ok().and_then(|(_, view)| view.shard.as_ref()));
-            let known = match &local {
-                Ok((_, view)) => view.shard.is_some() || !view.mappings.is_empty(),
-                Err(_) => false,
-            };
+            let global = global_shard(&before, location, local.as_ref().ok().and_then(|view| view.shard.as_ref()));
+            let known = local.as_ref().is_ok_and(|view| view.shard.is_some() || !view.mappings.is_empty());
             if global.is_none() && !known {
                 return Ok(None);
             }
-            let own = match (&global, in_global) {
-                (Some(shard), true) => self.own_mappings(map, shard).await?,
+            let mut global_mappings = match &global {
+                Some(shard) if in_global => self.own_mappings(map, shard).await?,
                 _ => Vec::new(),
             };
-            let locals = local.as_ref().map_or(&[][..], |(_, view)| &view.mappings);
-            let foreign = if in_global { self.foreign_mappings(map, &own, locals).await? } else { Vec::new() };
+            if in_global {
+                let claimed = local.as_ref().map_or(&[][..], |view| &view.mappings);
+                let foreign = self.foreign_mappings(map, &global_mappings, claimed).await?;
+                global_mappings.extend(foreign);
+            }
             // A shard that changed meanwhile has another version now.
             let after = self.global_shards(map, in_global).await?;
-            let version = |shards: &[Shard]| {
-                global.as_ref().and_then(|shard| shards.iter().find(|it| it.id() == shard.id()).map(Shard::version))
-            };
+            let id = global.as_ref().map(Shard::id);
+            let version = |shards: &[Shard]| shards.iter().find(|it| Some(it.id()) == id).map(Shard::version);
             if version(&before) != version(&after) {
                 continue;
             }
-            let unfinished = match in_global {
-                true => {
-                    let here = |shard: &Shard| shard.location() == location;
-                    self.unfinished(map, here).await?.iter().map(|entry| entry.id).collect()
-                }
-                false => Vec::new(),
-            };
+            let here = |shard: &Shard| shard.location() == location;
+            let unfinished = if in_global { self.unfinished(map, here).await? } else { Vec::new() };
             let mut shard = Vec::new();
-            let (local_shard, local_mappings, neighbours) = match local {
-                Ok((info, view)) => {
-                    of_shard(&mut shard, (map, in_global), (&global, location), (info.as_ref(), &view));
-                    (view.shard, view.mappings, view.neighbours)
+            let view = match local {
+                Ok(view) => {
+                    of_shard(&mut shard, (map, in_global), (&global, location), &view);
+                    view
                 }
                 Err(difference) => {
                     shard.push(difference);
-                    (None, Vec::new(), neighbours(&before, location, global.as_ref().map(Shard::id)))
+                    LocalView { neighbours: neighbours(&before, location, id), ..LocalView::default() }
                 }
             };
-            let both = [own.clone(), foreign].concat();
-            let id = global.as_ref().map(Shard::id);
-            let mappings = pieces(map.kind(), &both, &local_mappings)
-                .into_iter()
-                .filter(|piece| !piece.agrees(id))
-                // What another shard has beside what this one claims is its own affair.
-                .filter(|piece| {
-                    piece.local.is_some() || piece.global.is_some_and(|mapping| Some(mapping.shard.id()) == id)
-                })
-                .map(|piece| MappingDifference {
-                    kind: map.kind(),
-                    key_type: map.key_type(),
-                    keys: piece.keys,
-                    global: piece.global.cloned(),
-                    local: piece.local.cloned(),
-                })
-                .collect();
             return Ok(Some(ShardDifferences {
                 map: map.clone(),
                 location: location.clone(),
+                mappings: of_mappings(map, id, &global_mappings, &view.mappings),
                 global,
-                local: local_shard,
-                neighbours,
-                global_mappings: both,
-                local_mappings,
+                local: view.shard,
+                neighbours: view.neighbours,
+                global_mappings,
+                local_mappings: view.mappings,
                 shard,
-                mappings,
-                unfinished,
+                unfinished: unfinished.iter().map(|entry| entry.id).collect(),
             }));
         }
         let message = format!("the shard changed while it was looked at, {LOOKS} times");
@@ -232,7 +212,7 @@ impl<B: Stores> RecoveryManager<B> {
         map: &ShardMapInfo,
         location: &ShardLocation,
         global: &[Shard],
-    ) -> Result<std::result::Result<(Option<ShardMapInfo>, LocalView), ShardDifference>> {
+    ) -> Result<std::result::Result<LocalView, ShardDifference>> {
         for _ in 0..LOOKS {
             let rows = match self.local_rows(location).await? {
                 LocalRows::Shards(rows) => rows,
@@ -244,7 +224,7 @@ impl<B: Stores> RecoveryManager<B> {
             };
             let rows = of_map(rows);
             if rows.is_empty() {
-                return Ok(Ok((None, LocalView { shard: None, mappings: Vec::new(), neighbours: Vec::new() })));
+                return Ok(Ok(LocalView::default()));
             }
             let mappings = match self.stores().local_mappings(location, map.id()).await {
                 Ok(mappings) => mappings,
@@ -279,7 +259,7 @@ impl<B: Stores> RecoveryManager<B> {
                 }
             };
             let mappings = mappings.into_iter().filter(|mapping| !neighbours.contains(&mapping.shard.id())).collect();
-            return Ok(Ok((info, LocalView { shard, mappings, neighbours })));
+            return Ok(Ok(LocalView { info, shard, mappings, neighbours }));
         }
         let message = format!("the local store changed while it was looked at, {LOOKS} times");
         Err(Error::new(ErrorKind::Transient, ErrorCode::StorageOperationFailure, message).at_shard(location))
@@ -299,15 +279,34 @@ fn global_shard(global: &[Shard], location: &ShardLocation, local: Option<&Shard
     here.or_else(|| global.iter().find(|shard| local.is_some_and(|local| local.id() == shard.id()))).cloned()
 }
 
+/// How the mappings differ.
+fn of_mappings(
+    map: &ShardMapInfo,
+    shard: Option<ShardId>,
+    global: &[MappingRecord],
+    local: &[MappingRecord],
+) -> Vec<MappingDifference> {
+    let differing = concerning(map.kind(), shard, global, local).into_iter().filter(|piece| !piece.agrees(shard));
+    let difference = |piece: Piece<'_>| MappingDifference {
+        kind: map.kind(),
+        key_type: map.key_type(),
+        keys: piece.keys,
+        global: piece.global.cloned(),
+        local: piece.local.cloned(),
+    };
+    differing.map(difference).collect()
+}
+
+/// How the rows of the shard differ.
 fn of_shard(
     differences: &mut Vec<ShardDifference>,
     (map, in_global): (&ShardMapInfo, bool),
     (global, location): (&Option<Shard>, &ShardLocation),
-    (info, view): (Option<&ShardMapInfo>, &LocalView),
+    view: &LocalView,
 ) {
     if !in_global {
         differences.push(ShardDifference::MapNotInGlobal);
-    } else if let Some(info) = info.filter(|info| info.name() != map.name()) {
+    } else if let Some(info) = view.info.as_ref().filter(|info| info.name() != map.name()) {
         differences.push(ShardDifference::MapName(info.name().to_owned()));
     }
     match (global, &view.shard) {

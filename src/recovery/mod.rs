@@ -107,11 +107,8 @@ impl<B: Stores> RecoveryManager<B> {
 
     /// Does an operation, and forgets what was known of the map: other mappings than those of the request may have changed.
     async fn run(&self, request: &Request) -> Result<()> {
-        let map = request.operation.map.clone();
-        let forget = Forget { manager: &self.manager, map: &map };
-        let done = self.coordinator().run(request).await;
-        drop(forget);
-        done.map(drop)
+        let _forget = Forget { manager: &self.manager, map: &request.operation.map };
+        self.coordinator().run(request).await.map(drop)
     }
 
     /// The unfinished operations of a map that concern one of the shards that `which` names. What cannot be read is not known
@@ -125,9 +122,9 @@ impl<B: Stores> RecoveryManager<B> {
         Ok(entries)
     }
 
-    /// Undoes the unfinished operations of a map that concern one of the places. Those of other shards are not waited for.
-    async fn settle_operations(&self, map: &ShardMapInfo, places: &[ShardLocation]) -> Result<()> {
-        for entry in self.unfinished(map, |shard| places.contains(shard.location())).await? {
+    /// Undoes the unfinished operations of a map at a place. Those of other shards are not waited for.
+    async fn settle_operations(&self, map: &ShardMapInfo, location: &ShardLocation) -> Result<()> {
+        for entry in self.unfinished(map, |shard| shard.location() == location).await? {
             let _ = self.coordinator().undo_pending(&entry).await?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::{RecoveryManager, about};
 use crate::error::{ErrorCode, Refusal, Result};
 use crate::model::{Shard, ShardLocation};
-use crate::operation::{Absent, Stores, mend_shard};
+use crate::operation::{Absent, Instead, Stores, mend_shard};
 
 impl<B: Stores> RecoveryManager<B> {
     /// Tells both stores that the shard at `from` is at `to` now: its database was renamed, restored under another name, or
@@ -37,7 +37,7 @@ impl<B: Stores> RecoveryManager<B> {
         }
         let mut moved = Vec::new();
         for (map, shard) in shards {
-            let absent = Absent { place: Some(from), shard: Some(shard.id()), now: Some(to) };
+            let absent = Absent { place: Some(from), shard: Some(shard.id()), instead: Instead::Elsewhere(to) };
             for entry in self.unfinished(&map, |shard| absent.is(shard)).await? {
                 let _ = self.coordinator().undo_around(&entry, absent).await?;
             }

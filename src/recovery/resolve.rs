@@ -1,9 +1,10 @@
 //! Doing what is decided about differences.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::compare::{Piece, pieces};
-use super::settle::{Cut, Settlement, settle};
+use super::compare::concerning;
+use super::settle::{Settlement, settle, without};
 use super::{MappingDifference, RecoveryManager, Resolution, ShardDifference, ShardDifferences, about};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::gsm::RecordFilter;
@@ -12,7 +13,7 @@ use crate::model::{
     MappingRecord, Shard, ShardId, ShardLocation, ShardMapInfo, ShardMapKind, ShardStatus, ShardVersion,
 };
 use crate::operation::mend_shard::{self, Content};
-use crate::operation::{Absent, Stores};
+use crate::operation::{Absent, Instead, Stores};
 
 impl<B: Stores> RecoveryManager<B> {
     /// Makes one of the stores right about everything that differs, the rows of the shard included.
@@ -67,10 +68,18 @@ impl<B: Stores> RecoveryManager<B> {
             let message = "the stores have changed since the differences were read; look again";
             Error::new(ErrorKind::Stale, ErrorCode::ShardVersionMismatch, message).at_shard(location)
         };
-        self.settle_operations(map, std::slice::from_ref(location)).await?;
+        self.settle_operations(map, location).await?;
         let in_global = !seen.shard.contains(&ShardDifference::MapNotInGlobal);
         let now = self.look(map, location, in_global).await?;
-        let now = now.filter(|now| now.same(seen)).ok_or_else(stale)?;
+        self.carry_out(now.filter(|now| now.same(seen)).ok_or_else(stale)?, choices, row).await
+    }
+
+    /// Does what was decided about what has just been looked at.
+    async fn carry_out(&self, now: ShardDifferences, choices: &[Resolution], row: Resolution) -> Result<()> {
+        if now.is_empty() {
+            return Ok(());
+        }
+        let (map, location) = (&now.map, &now.location);
         let shard = now.global.clone().filter(|shard| shard.location() == location);
         let shard = shard.ok_or_else(|| not_registered(location))?;
         let keeps_local = choices.contains(&Resolution::KeepLocal) || row == Resolution::KeepLocal;
@@ -79,12 +88,9 @@ impl<B: Stores> RecoveryManager<B> {
             return Err(Error::new(ErrorKind::NotFound, ErrorCode::ShardNotValid, message).at_shard(location));
         }
         let after = Arc::new(shard.clone());
-        let all = pieces(map.kind(), &now.global_mappings, &now.local_mappings);
-        let mut chosen = choices.iter();
-        let differs =
-            |piece: &Piece<'_>| piece.local.is_some() || piece.global.is_some_and(|it| it.shard.id() == shard.id());
+        let all = concerning(map.kind(), Some(shard.id()), &now.global_mappings, &now.local_mappings);
         // The differences are the pieces that do not agree, in this order.
-        let all: Vec<Piece<'_>> = all.into_iter().filter(differs).collect();
+        let mut chosen = choices.iter();
         let settlement = settle(map.kind(), &after, &now.global_mappings, &all, |_| {
             chosen.next().copied().unwrap_or(Resolution::Leave)
         });
@@ -126,25 +132,23 @@ impl<B: Stores> RecoveryManager<B> {
     async fn give_up(&self, map: &ShardMapInfo, id: ShardId, keys: &[EncodedRange]) -> Result<()> {
         let shards = self.stores().shards(map.id()).await?;
         let Some(shard) = shards.iter().find(|shard| shard.id() == id) else { return Ok(()) };
-        self.settle_operations(map, std::slice::from_ref(shard.location())).await?;
+        self.settle_operations(map, shard.location()).await?;
         let filter = RecordFilter { range: None, shard: Some(id) };
         let global = self.stores().mappings(map, &filter).await?;
-        let (_, view) = self.local_view(map, shard.location(), &shards).await?.map_err(|difference| {
+        let view = self.local_view(map, shard.location(), &shards).await?.map_err(|difference| {
             let message = format!("this shard has to give up keys, and {difference}: rebuild it first");
             Error::new(ErrorKind::StoreDamaged, ErrorCode::ShardNotValid, message).at_shard(shard.location())
         })?;
-        let mut cut = Cut::default();
-        let (left, taken) = cut.without(map.kind(), &global, keys);
-        let (mut local, lost) = cut.without(map.kind(), &view.mappings, keys);
+        let (left, taken) = without(map.kind(), &global, keys);
+        let (mut local, lost) = without(map.kind(), &view.mappings, keys);
         let removed: Vec<_> = taken.iter().map(|(id, _)| *id).collect();
-        let unchanged: std::collections::HashSet<_> = global.iter().map(|mapping| mapping.id).collect();
+        let unchanged: HashSet<_> = global.iter().map(|mapping| mapping.id).collect();
         let added: Vec<_> = left.into_iter().filter(|mapping| !unchanged.contains(&mapping.id)).collect();
-        // Its own store may hold a part already, if this was begun before and undone in the global store only.
+        // A part that both stores keep has one id: also where its own store has it already, because this was begun before.
+        let state = |mapping: &MappingRecord| (mapping.low.clone(), mapping.high.clone(), mapping.status as i32);
+        let parts: HashMap<_, _> = added.iter().map(|part| (state(part), part.id)).collect();
         for mapping in &mut local {
-            let same = |part: &&MappingRecord| (part.range(), part.status) == (mapping.range(), mapping.status);
-            if let Some(part) = added.iter().find(same) {
-                mapping.id = part.id;
-            }
+            mapping.id = parts.get(&state(mapping)).copied().unwrap_or(mapping.id);
         }
         let settlement = Settlement { removed, added, local, lost, ..Settlement::default() };
         let expected = view.shard.as_ref().map(Shard::version);
@@ -155,14 +159,14 @@ impl<B: Stores> RecoveryManager<B> {
     /// there: one that is missing, half installed, damaged or of another state is then as it has to be, but for rows of maps
     /// that have no shard there. One map after another. Gives the maps.
     ///
-    /// Unfinished operations on the shard are undone first, without asking it.
+    /// Unfinished operations on the shard are undone first, without asking it, once what was sent to it has ended.
     ///
     /// Cost: for each map a [`detect`](Self::detect) and an operation on the shard; on SQL Server also an installation, where
     /// something of the store is missing.
     ///
     /// # Errors
-    /// `NotFound` if no map has a shard there; `Unavailable` if the database cannot be reached; `VersionMismatch` if its store
-    /// has to be upgraded first, or is newer; `StoreDamaged` where tables of that name have other columns.
+    /// `NotFound` if no map has a shard there; `Unavailable` if the database cannot be reached; `TimedOut` if the client of an
+    /// unfinished operation is alive; `VersionMismatch` if its store has to be upgraded first, or is newer; `StoreDamaged` where tables of that name have other columns.
     pub async fn rebuild_shard(&self, location: &ShardLocation) -> Result<Vec<ShardMapInfo>> {
         self.rebuild(location).await.map_err(|error| about(error, "RebuildMappingsOnShard"))
     }
@@ -171,7 +175,7 @@ impl<B: Stores> RecoveryManager<B> {
         location.check()?;
         let mut rebuilt = Vec::new();
         for map in self.stores().shard_maps().await? {
-            let anew = Absent { place: Some(location), shard: None, now: None };
+            let anew = Absent { place: Some(location), shard: None, instead: Instead::Wait };
             for entry in self.unfinished(&map, |shard| anew.is(shard)).await? {
                 let _ = self.coordinator().undo_around(&entry, anew).await?;
             }
@@ -180,7 +184,7 @@ impl<B: Stores> RecoveryManager<B> {
             match self.look(&map, location, true).await? {
                 Some(found) if found.local.is_some() => {
                     let choices = vec![Resolution::KeepGlobal; found.mappings.len()];
-                    self.resolve_chosen(&found, &choices, Resolution::KeepGlobal).await?;
+                    self.carry_out(found, &choices, Resolution::KeepGlobal).await?;
                 }
                 _ => self.rewrite(&map, shard, &shards).await?,
             }
@@ -260,7 +264,7 @@ impl<B: Stores> RecoveryManager<B> {
         for location in locations {
             if let Some(found) = self.look(&map, location, true).await? {
                 let choices = vec![Resolution::KeepLocal; found.mappings.len()];
-                self.resolve_chosen(&found, &choices, Resolution::KeepLocal).await?;
+                self.carry_out(found, &choices, Resolution::KeepLocal).await?;
             }
         }
         Ok(())

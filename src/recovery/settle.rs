@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Resolution;
 use super::compare::Piece;
-use crate::key::{EncodedKey, EncodedRange};
+use crate::key::EncodedRange;
 use crate::model::{MappingId, MappingRecord, MappingStatus, Shard, ShardId, ShardMapKind};
 
 /// What is to be written.
@@ -60,9 +60,8 @@ pub(super) fn settle(
     mut choose: impl FnMut(&Piece<'_>) -> Resolution,
 ) -> Settlement {
     let mut settlement = Settlement::default();
-    let mut parts: Vec<(EncodedRange, Part<'_>)> = Vec::new();
-    // What each store holds of a run of pieces is joined again, where it comes from one mapping.
-    let mut open: [Option<usize>; 2] = [None, None];
+    // What both stores or the global one get, and what only the local one keeps.
+    let mut sides: [Vec<(EncodedRange, Part<'_>)>; 2] = [Vec::new(), Vec::new()];
     for piece in pieces {
         let own = piece.global.filter(|mapping| mapping.shard.id() == shard.id());
         // What the store holds for another shard is not this one's claim.
@@ -89,24 +88,22 @@ pub(super) fn settle(
                 settlement.lost.push((local.id, piece.keys.clone()));
             }
         }
-        for (side, part) in [in_global, in_local].into_iter().enumerate() {
-            let Some(part) = part else {
-                continue;
-            };
-            let Some(last) = open.get_mut(side) else { continue };
-            let joined = last.and_then(|index| parts.get_mut(index)).filter(|(keys, before)| {
-                kind == ShardMapKind::Range && part.continues(before) && keys.high.as_ref() == Some(&piece.keys.low)
-            });
-            match joined {
-                Some((keys, _)) => keys.high = piece.keys.high.clone(),
-                None => {
-                    *last = Some(parts.len());
-                    parts.push((piece.keys.clone(), part));
+        for (parts, part) in sides.iter_mut().zip([in_global, in_local]) {
+            let Some(part) = part else { continue };
+            match parts.last_mut() {
+                // A run of pieces that comes from one mapping is one part again.
+                Some((keys, before))
+                    if kind == ShardMapKind::Range
+                        && part.continues(before)
+                        && keys.high.as_ref() == Some(&piece.keys.low) =>
+                {
+                    keys.high = piece.keys.high.clone();
                 }
+                _ => parts.push((piece.keys.clone(), part)),
             }
         }
     }
-    finish(settlement, shard, global, pieces, parts)
+    finish(settlement, shard, global, pieces, sides.concat())
 }
 
 /// Gives each part an id.
@@ -158,60 +155,56 @@ fn finish(
     settlement
 }
 
-/// Takes keys away from mappings: what is left of them, each part with an id that a second list of the same mappings gets too.
-#[derive(Debug, Default)]
-pub(super) struct Cut {
-    ids: BTreeMap<(MappingId, EncodedKey, Option<EncodedKey>), MappingId>,
-}
-
-impl Cut {
-    /// What is left of the mappings, and the mappings that lost something with what they lost.
-    pub(super) fn without(
-        &mut self,
-        kind: ShardMapKind,
-        mappings: &[MappingRecord],
-        taken: &[EncodedRange],
-    ) -> (Vec<MappingRecord>, Vec<(MappingId, EncodedRange)>) {
-        let (mut left, mut lost) = (Vec::new(), Vec::new());
-        for mapping in mappings {
-            let mut rest = vec![mapping.range()];
-            let before = lost.len();
-            for keys in taken {
-                if kind == ShardMapKind::List {
-                    if mapping.low == keys.low {
-                        rest.clear();
-                        lost.push((mapping.id, keys.clone()));
-                    }
-                    continue;
+/// Takes keys away from mappings: what is left of them, where each part that lost something has a new id, and what each lost.
+pub(super) fn without(
+    kind: ShardMapKind,
+    mappings: &[MappingRecord],
+    taken: &[EncodedRange],
+) -> (Vec<MappingRecord>, Vec<(MappingId, EncodedRange)>) {
+    let (mut left, mut lost) = (Vec::new(), Vec::new());
+    for mapping in mappings {
+        let mut rest = vec![mapping.range()];
+        let before = lost.len();
+        for keys in taken {
+            if kind == ShardMapKind::List {
+                if mapping.low == keys.low {
+                    rest.clear();
+                    lost.push((mapping.id, keys.clone()));
                 }
-                rest = rest
-                    .into_iter()
-                    .flat_map(|range| {
-                        if !range.intersects(keys) {
-                            return vec![range];
-                        }
-                        let below = EncodedRange { low: range.low.clone(), high: Some(keys.low.clone()) };
-                        let above = keys.high.clone().map(|low| EncodedRange { low, high: range.high.clone() });
-                        let low = range.low.clone().max(keys.low.clone());
-                        let high = match (&range.high, &keys.high) {
-                            (Some(a), Some(b)) => Some(a.min(b).clone()),
-                            (a, b) => a.as_ref().or(b.as_ref()).cloned(),
-                        };
-                        lost.push((mapping.id, EncodedRange { low, high }));
-                        std::iter::once(below).chain(above).filter(|part| !part.is_empty()).collect()
-                    })
-                    .collect();
-            }
-            if lost.len() == before {
-                left.push(mapping.clone());
                 continue;
             }
-            for part in rest {
-                let part_of = (mapping.id, part.low.clone(), part.high.clone());
-                let id = *self.ids.entry(part_of).or_insert_with(MappingId::random);
-                left.push(MappingRecord { id, low: part.low, high: part.high, ..mapping.clone() });
+            let (outside, inside): (Vec<_>, Vec<_>) = rest.into_iter().partition(|range| !range.intersects(keys));
+            rest = outside;
+            for range in inside {
+                let (below, shared, above) = cut(range, keys);
+                lost.push((mapping.id, shared));
+                rest.extend([below, above].into_iter().flatten());
             }
         }
-        (left, lost)
+        if lost.len() == before {
+            left.push(mapping.clone());
+            continue;
+        }
+        let part = |range: EncodedRange| MappingRecord {
+            id: MappingId::random(),
+            low: range.low,
+            high: range.high,
+            ..mapping.clone()
+        };
+        left.extend(rest.into_iter().map(part));
     }
+    (left, lost)
+}
+
+/// The parts of a range below, in and above one that it intersects.
+fn cut(range: EncodedRange, keys: &EncodedRange) -> (Option<EncodedRange>, EncodedRange, Option<EncodedRange>) {
+    let high = match (&range.high, &keys.high) {
+        (Some(a), Some(b)) => Some(a.min(b).clone()),
+        (a, b) => a.as_ref().or(b.as_ref()).cloned(),
+    };
+    let shared = EncodedRange { low: range.low.clone().max(keys.low.clone()), high };
+    let below = EncodedRange { low: range.low, high: Some(keys.low.clone()) };
+    let above = keys.high.clone().map(|low| EncodedRange { low, high: range.high });
+    let full = |part: &EncodedRange| !part.is_empty();
+    (Some(below).filter(full), shared, above.filter(full))
 }

@@ -74,6 +74,14 @@ pub async fn unfinished_operations_are_undone_around_the_shard<E: Environment>()
     let other = client.map.shard(&world.place(1)).await.unwrap();
     client.abandon(Call::EndDo, Fault::HoldBefore, client.map.move_mapping(mapping, &other)).await;
     world.set_local(0, world.records(0, &[(7, 8, ON)]).await).await;
+
+    // What its client has sent to the shard has to have ended first, or it could come after the new rows.
+    let still_there = Error::new(ErrorKind::TimedOut, ErrorCode::LockNotAcquired, "injected by the test");
+    client.probe.inject(Call::LockOperationAt(world.place(0)), 1, Fault::FailBefore(still_there));
+    let error = client.recovery().rebuild_shard(&world.place(0)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert_eq!(world.backend().pending_operations().await.unwrap().len(), 1, "nothing was undone");
+
     assert_eq!(world.recovery().rebuild_shard(&world.place(0)).await.unwrap().len(), 1);
     assert_eq!(world.brief(0).await, [(0, 50, ON), (50, 100, OFF)]);
     assert_eq!(world.brief(1).await, [(100, 200, ON)]);
