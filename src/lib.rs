@@ -119,7 +119,7 @@ pub use routing::{CacheOptions, CacheStatistics};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
 pub use schema_info::{ReferenceTable, SchemaInfo, ShardedTable};
-pub use shard_map::{MappingUpdate, Operation, ShardMap};
+pub use shard_map::{BulkCreation, BulkOptions, BulkProgress, MappingUpdate, Operation, ShardMap};
 #[cfg(feature = "sql-server")]
 pub use tiberius;
 

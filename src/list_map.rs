@@ -1,9 +1,12 @@
 //! List maps: single keys on shards.
 
-use crate::key::ShardKey;
+use std::borrow::Borrow;
+
+use crate::error::Result;
+use crate::key::{EncodedRange, ShardKey};
 use crate::model::{MappingStatus, PointMapping, Shard};
 use crate::operation::Stores;
-use crate::shard_map::{Operation, ShardMap};
+use crate::shard_map::{BulkCreation, BulkOptions, Operation, ShardMap};
 
 /// A map of single keys to shards; many keys may share a shard. See [`ShardMap`] for what it has in common with range maps.
 ///
@@ -40,5 +43,19 @@ impl<K: ShardKey, B: Stores> ShardMap<PointMapping<K>, B> {
     /// As [`create_mapping`](Self::create_mapping).
     pub fn create_mapping_with(&self, key: K, shard: &Shard, status: MappingStatus) -> Operation<PointMapping<K>> {
         self.add(key.encode().map(|key| (key, None)), shard, status)
+    }
+
+    /// Prepares the creation of many mappings, batch by batch: see [`BulkCreation`]. No request.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a key is outside its type's range or is there twice, or a shard belongs to another map; the message
+    /// names the place in the sequence.
+    pub fn create_mappings<S: Borrow<Shard>>(
+        &self,
+        mappings: impl IntoIterator<Item = (K, S)>,
+        options: &BulkOptions,
+    ) -> Result<BulkCreation<PointMapping<K>, B>> {
+        let encoded = |(key, shard): (K, S)| (key.encode().map(|low| EncodedRange { low, high: None }), shard);
+        self.create_all(mappings.into_iter().map(encoded), options)
     }
 }

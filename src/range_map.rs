@@ -1,11 +1,13 @@
 //! Range maps: ranges of keys on shards.
 
-use crate::error::Error;
+use std::borrow::Borrow;
+
+use crate::error::{Error, Result};
 use crate::gsm::OperationCode;
 use crate::key::{KeyRange, ShardKey};
 use crate::model::{LockToken, Mapping, MappingStatus, RangeMapping, Shard};
 use crate::operation::{Stores, merge_mappings, split_mapping};
-use crate::shard_map::{Operation, ShardMap};
+use crate::shard_map::{BulkCreation, BulkOptions, Operation, ShardMap};
 
 /// A map of ranges `[low, high)` of keys to shards; ranges do not overlap, and gaps are allowed. See [`ShardMap`] for what
 /// it has in common with list maps.
@@ -48,6 +50,19 @@ impl<K: ShardKey, B: Stores> ShardMap<RangeMapping<K>, B> {
         status: MappingStatus,
     ) -> Operation<RangeMapping<K>> {
         self.add(range.into().encode().map(|range| (range.low, range.high)), shard, status)
+    }
+
+    /// Prepares the creation of many mappings, batch by batch: see [`BulkCreation`]. No request.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a range is empty, inverted or outside its type's range, or two share a key, or a shard belongs to another
+    /// map; the message names the place in the sequence.
+    pub fn create_mappings<R: Into<KeyRange<K>>, S: Borrow<Shard>>(
+        &self,
+        mappings: impl IntoIterator<Item = (R, S)>,
+        options: &BulkOptions,
+    ) -> Result<BulkCreation<RangeMapping<K>, B>> {
+        self.create_all(mappings.into_iter().map(|(range, shard)| (range.into().encode(), shard)), options)
     }
 
     /// Cuts a mapping into `[low, at)` and `[at, high)`, both on its shard, with its status and lock. Open connections

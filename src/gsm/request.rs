@@ -194,6 +194,14 @@ pub enum MappingStep {
         /// Whether it must not collide with others. Not for what replaces mappings removed in the same operation.
         validate: bool,
     },
+    /// Leaves a mapping of the shard that mappings are added to as it is, and only looks that it is there.
+    ///
+    /// In the log it is a [`Remove`](Self::Remove): clients of the reference library undo many additions at once only together
+    /// with a mapping that they put back where it is missing, and this one is not.
+    Keep {
+        /// The mapping.
+        mapping: MappingRecord,
+    },
 }
 
 /// Whether an operation goes on or back.

@@ -6,15 +6,18 @@ use uuid::Uuid;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
+        id! { $(#[$doc])* $name, Uuid::new_v4, "A new random one." }
+    };
+    ($(#[$doc:meta])* $name:ident, $new:path, $about:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new random one.
+            #[doc = $about]
             #[must_use]
             pub fn random() -> Self {
-                Self(Uuid::new_v4())
+                Self($new())
             }
 
             /// The GUID.
@@ -58,7 +61,10 @@ id! {
 }
 id! {
     /// Names one state of a mapping: an update, split or merge gives new ids, locking does not.
-    MappingId
+    MappingId,
+    // An index of ids that come in order grows at its end, where random ones would touch a page for each mapping.
+    Uuid::now_v7,
+    "A new one: random, after the time of its making."
 }
 id! {
     /// Names an operation; also the name of the lock that keeps two clients off it.

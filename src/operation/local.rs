@@ -94,6 +94,7 @@ pub(super) fn forward(operation: &GlobalOperation, policy: SessionPolicy) -> (Lo
                 MappingStep::Remove { mapping, .. } => (vec![remove(mapping)], vec![]),
                 MappingStep::Update { old, new, .. } => (vec![remove(old)], vec![add(new)]),
                 MappingStep::Add { mapping, .. } => (vec![], vec![add(mapping)]),
+                MappingStep::Keep { .. } => (vec![], vec![]),
             });
             let change = |shard: &Shard, steps, ending| mapping_change(operation, shard.clone(), steps, None, ending);
             if removes.id() == adds.id() {
@@ -130,6 +131,7 @@ pub(super) fn backward(
                 MappingStep::Remove { mapping, .. } => (vec![add(mapping)], vec![]),
                 MappingStep::Update { old, new, .. } => (vec![add(old)], vec![remove(new)]),
                 MappingStep::Add { mapping, .. } => (vec![], vec![remove(mapping)]),
+                MappingStep::Keep { .. } => (vec![], vec![]),
             });
             // A version that was not noted must not be that of the operation, or its undo would seem done already.
             let at = |shard: &Shard, version: Option<ShardVersion>| {
@@ -216,6 +218,6 @@ fn ending(operation: &GlobalOperation, steps: &[MappingStep], policy: SessionPol
             mappings: vec![(old.id, old.range())],
             policy,
         }),
-        MappingStep::Remove { .. } | MappingStep::Add { .. } => None,
+        MappingStep::Remove { .. } | MappingStep::Add { .. } | MappingStep::Keep { .. } => None,
     })
 }

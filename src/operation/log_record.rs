@@ -157,7 +157,7 @@ fn write_shard_step(writer: &mut Xml, step: &ShardStep) -> io::Result<()> {
 
 fn write_mapping_step(writer: &mut Xml, number: usize, step: &MappingStep, replaces: bool) -> io::Result<()> {
     let (kind, validate) = match step {
-        MappingStep::Remove { .. } => ("1", false),
+        MappingStep::Remove { .. } | MappingStep::Keep { .. } => ("1", false),
         MappingStep::Update { .. } => ("2", false),
         MappingStep::Add { validate, .. } => ("3", *validate),
     };
@@ -178,6 +178,10 @@ fn write_mapping_step(writer: &mut Xml, number: usize, step: &MappingStep, repla
                 // Readers of the reference library insist on it here.
                 write_lock(writer, mapping.lock_owner)?;
             }
+            write_mapping(writer, mapping, mapping.lock_owner)
+        }
+        MappingStep::Keep { mapping } => {
+            write_lock(writer, mapping.lock_owner)?;
             write_mapping(writer, mapping, mapping.lock_owner)
         }
     })

@@ -8,6 +8,7 @@
 //! undo it; nothing here knows the cache: what changed is returned, and the facade applies it.
 
 pub(crate) mod add_mapping;
+pub(crate) mod add_mappings;
 pub(crate) mod add_shard;
 pub(crate) mod attach_shard;
 mod coordinator;

@@ -106,6 +106,7 @@ impl Request {
                     match step {
                         MappingStep::Remove { mapping, .. } => changed.removed.push(Arc::new(mapping.clone())),
                         MappingStep::Add { mapping, .. } => changed.added.push(Arc::new(mapping.clone())),
+                        MappingStep::Keep { .. } => {}
                         MappingStep::Update { old, new, .. } => {
                             changed.removed.push(Arc::new(old.clone()));
                             changed.added.push(Arc::new(new.clone()));

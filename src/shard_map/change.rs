@@ -50,7 +50,7 @@ pub struct Operation<T> {
 impl<T: Send + 'static> Operation<T> {
     /// An operation with the future that does it.
     pub(crate) fn new(request: Request, run: impl Future<Output = Result<T>> + Send + 'static) -> Self {
-        Self { name: request.operation.code.name(), request: Ok(Some(request)), run: Box::pin(run) }
+        Self { name: request.name, request: Ok(Some(request)), run: Box::pin(run) }
     }
 
     /// One that would change nothing.

@@ -1,11 +1,12 @@
 //! The handle of a shard map, as far as list and range maps are alike.
 //!
 //! [`ShardMap`] is generic over its kind of mapping; [`ListShardMap`](crate::ListShardMap) and
-//! [`RangeShardMap`](crate::RangeShardMap) are its two forms. `shards`, `mappings`, `locks` and `routing` hold its calls by
+//! [`RangeShardMap`](crate::RangeShardMap) are its two forms. `shards`, `mappings`, `bulk`, `locks` and `routing` hold its calls by
 //! subject, `change` the operation that such a call returns.
 //!
 //! Invariant: the cache follows every operation that is done through a handle, after its last step and in no other case.
 
+mod bulk;
 mod change;
 mod locks;
 mod mappings;
@@ -15,6 +16,7 @@ mod shards;
 use std::fmt;
 use std::sync::Arc;
 
+pub use bulk::{BulkCreation, BulkOptions, BulkProgress};
 pub use change::Operation;
 pub use mappings::MappingUpdate;
 

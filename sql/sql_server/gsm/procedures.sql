@@ -540,7 +540,8 @@ END
 GO
 
 -- @steps is an array of { n, kind, id, lock, status, newId, newStatus, min, max, validate }: n is the place, kind 1 removes,
--- 2 updates, 3 adds; keys are hexadecimal text, and max is null for a point and for +infinity.
+-- 2 updates, 3 adds, 4 only looks that the mapping is on the shard that others are added to; keys are hexadecimal text, and max
+-- is null for a point and for +infinity.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_BeginMappings', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_BeginMappings AS RETURN 0');
 GO
@@ -581,16 +582,18 @@ BEGIN
     END
     IF @refusal IS NULL
         SELECT TOP 1 @refusal = CASE
-            WHEN m.MappingId IS NULL THEN 301
+            WHEN m.MappingId IS NULL OR s.Kind = 4 THEN 301
             WHEN m.LockOwnerId <> s.Lock THEN 307
             ELSE 306 END
         FROM OPENJSON(@steps) WITH (N int '$.n', Kind int '$.kind', Id uniqueidentifier '$.id',
             Lock uniqueidentifier '$.lock', NewStatus int '$.newStatus') AS s
         LEFT JOIN __ShardManagement.ShardMappingsGlobal AS m
             ON m.ShardMapId = @map AND m.MappingId = s.Id AND m.Readable = 1
-        WHERE s.Kind IN (1, 2) AND (m.MappingId IS NULL OR m.LockOwnerId <> s.Lock
+        WHERE s.Kind IN (1, 2, 4) AND (m.MappingId IS NULL
+            OR (s.Kind IN (1, 2) AND m.LockOwnerId <> s.Lock)
             OR (m.Status = 1 AND s.Kind = 1 AND @code IN (5, 9, 13))
-            OR (m.Status = 1 AND s.Kind = 2 AND s.NewStatus = 1 AND @removes <> @adds))
+            OR (m.Status = 1 AND s.Kind = 2 AND s.NewStatus = 1 AND @removes <> @adds)
+            OR (s.Kind = 4 AND m.ShardId <> @adds))
         ORDER BY s.N;
     -- A row that no unfinished operation can take away decides over one that is pending.
     IF @refusal IS NULL AND @mapKind = 1

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::fault::store_fault;
+use super::layout::DatabaseName;
 use super::options::{Durability, SqliteOptions};
 use crate::error::Result;
 use crate::model::folded;
@@ -17,8 +19,13 @@ const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
 const STATEMENTS: usize = 64;
 
 /// Puts a new connection into the state that every request may rely on.
-pub(super) fn configure(connection: &Connection, options: &SqliteOptions) -> Result<()> {
+pub(super) fn configure(connection: &Connection, name: &DatabaseName, options: &SqliteOptions) -> Result<()> {
     let settle = || -> rusqlite::Result<()> {
+        if *name == DatabaseName::Global {
+            // Statements with a range of keys and an order would otherwise be compiled anew for each value. Not where applications
+            // run statements of their own, which may be better off with that.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        }
         connection.busy_timeout(options.timeouts.command.min(LONGEST_WAIT))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.create_collation(COLLATION, |a: &str, b: &str| folded(a).cmp(&folded(b)))?;

@@ -198,6 +198,7 @@ pub fn steps_as_json(steps: &[MappingStep]) -> String {
         MappingStep::Remove { mapping, lock } => {
             json!({ "n": place, "kind": 1, "id": mapping.id.as_uuid().to_string(), "lock": lock.to_string() })
         }
+        MappingStep::Keep { mapping } => json!({ "n": place, "kind": 4, "id": mapping.id.to_string() }),
         MappingStep::Update { old, new, lock } => json!({
             "n": place, "kind": 2, "id": old.id.to_string(), "lock": lock.to_string(),
             "newId": new.id.to_string(), "newStatus": new.status as i32,

@@ -122,7 +122,13 @@ fn begin(transaction: &Transaction<'_>, operation: &GlobalOperation, data: &str)
             let version_adds =
                 if adds.id() == removes.id() { version_removes } else { stamp_shard(transaction, operation, adds)? };
             log(transaction, operation, data, Some(version_removes), Some(version_adds))?;
-            steps.iter().try_for_each(|step| begin_mapping(transaction, operation, kind, (removes, adds), step))
+            steps.iter().try_for_each(|step| begin_mapping(transaction, operation, kind, (removes, adds), step))?;
+            // Not before all are checked: each would look at those before it, and many would take for ever.
+            let added = steps.iter().filter_map(|step| match step {
+                MappingStep::Add { mapping, .. } => Some(mapping),
+                MappingStep::Remove { .. } | MappingStep::Update { .. } | MappingStep::Keep { .. } => None,
+            });
+            added.into_iter().try_for_each(|mapping| insert_mapping(transaction, operation, adds, mapping))
         }
     }
 }
@@ -261,6 +267,7 @@ fn add_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, shard: 
     Ok(())
 }
 
+/// Checks a step, and stamps what it removes or updates.
 fn begin_mapping(
     transaction: &Transaction<'_>,
     operation: &GlobalOperation,
@@ -284,11 +291,16 @@ fn begin_mapping(
             }
             stamp_mapping(transaction, operation, old)
         }
-        MappingStep::Add { mapping, validate } => {
-            if *validate {
-                check_collisions(transaction, operation, kind, mapping)?;
-            }
-            insert_mapping(transaction, operation, adds, mapping)
+        MappingStep::Add { mapping, validate: true } => check_collisions(transaction, operation, kind, mapping),
+        MappingStep::Add { .. } => Ok(()),
+        MappingStep::Keep { mapping } => {
+            let kept = transaction
+                .prepare_cached(
+                    r#"SELECT 1 FROM "__ShardManagement.ShardMappingsGlobal"
+                       WHERE "ShardMapId" = ?1 AND "MappingId" = ?2 AND "ShardId" = ?3 AND "Readable" = 1"#,
+                )?
+                .exists([mapping.map.to_string(), mapping.id.to_string(), adds.id().to_string()])?;
+            if kept { Ok(()) } else { Err(Refusal::MappingDoesNotExist.into()) }
         }
     }
 }
@@ -496,6 +508,7 @@ fn end_mapping(
             finish(transaction, FREE_MAPPING, map, mapping.id, id)
         }
         (MappingStep::Add { mapping, .. }, Direction::Do) => finish(transaction, SHOW_MAPPING, map, mapping.id, id),
+        (MappingStep::Keep { .. }, _) => Ok(()),
         (MappingStep::Update { old, new, .. }, Direction::Do) => {
             let _ = transaction
                 .prepare_cached(
