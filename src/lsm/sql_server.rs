@@ -255,6 +255,7 @@ impl LocalSession for SqlServerLocalSession {
     }
 
     async fn change_mappings(&mut self, change: &LocalMappingChange) -> Result<()> {
+        let adding = change.steps.iter().all(|step| matches!(step, LocalStep::Add(_)));
         let steps = steps_as_json(&change.steps);
         let call = || {
             Call::local("ChangeLocalMappings")
@@ -265,6 +266,7 @@ impl LocalSession for SqlServerLocalSession {
                 .with("@version", *change.shard.version().as_uuid())
                 .with("@before", change.known.map(|[before, _]| *before.as_uuid()))
                 .with("@after", change.known.map(|[_, after]| *after.as_uuid()))
+                .with("@adding", adding)
                 .with("@steps", steps.as_str())
         };
         self.write(call).await.map_err(|error| {

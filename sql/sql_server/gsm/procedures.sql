@@ -540,19 +540,20 @@ END
 GO
 
 -- @steps is an array of { n, kind, id, lock, status, newId, newStatus, min, max, validate }: n is the place, kind 1 removes,
--- 2 updates, 3 adds, 4 only looks that the mapping is on the shard that others are added to; keys are hexadecimal text, and max
--- is null for a point and for +infinity.
+-- 2 updates, 3 adds; keys are hexadecimal text, and max is null for a point and for +infinity. @adding says that all of them add:
+-- there may be many then, and taking the text apart costs more than all else. @kept, if any, has to be a mapping of the shard that
+-- is added to.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_BeginMappings', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_BeginMappings AS RETURN 0');
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_BeginMappings
     @operation uniqueidentifier, @code int, @data nvarchar(max), @map uniqueidentifier, @removes uniqueidentifier,
-    @adds uniqueidentifier, @steps nvarchar(max)
+    @adds uniqueidentifier, @kept uniqueidentifier, @adding bit, @steps nvarchar(max)
 AS
 BEGIN
     SET NOCOUNT ON;
     SET XACT_ABORT ON;
-    DECLARE @mapKind int, @refusal int, @holder uniqueidentifier;
+    DECLARE @mapKind int, @refusal int, @holder uniqueidentifier, @suspect int;
     DECLARE @removesVersion uniqueidentifier, @addsVersion uniqueidentifier;
     DECLARE @beyond varbinary(129);
     SET @beyond = CONVERT(varbinary(129), '0x' + REPLICATE('ff', 129), 1);
@@ -580,20 +581,21 @@ BEGIN
         IF @addsVersion IS NULL SET @refusal = 202;
         ELSE IF @holder IS NOT NULL SET @refusal = 52;
     END
-    IF @refusal IS NULL
+    IF @refusal IS NULL AND @kept IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM __ShardManagement.ShardMappingsGlobal
+        WHERE ShardMapId = @map AND MappingId = @kept AND ShardId = @adds AND Readable = 1) SET @refusal = 301;
+    IF @refusal IS NULL AND @adding = 0
         SELECT TOP 1 @refusal = CASE
-            WHEN m.MappingId IS NULL OR s.Kind = 4 THEN 301
+            WHEN m.MappingId IS NULL THEN 301
             WHEN m.LockOwnerId <> s.Lock THEN 307
             ELSE 306 END
         FROM OPENJSON(@steps) WITH (N int '$.n', Kind int '$.kind', Id uniqueidentifier '$.id',
             Lock uniqueidentifier '$.lock', NewStatus int '$.newStatus') AS s
         LEFT JOIN __ShardManagement.ShardMappingsGlobal AS m
             ON m.ShardMapId = @map AND m.MappingId = s.Id AND m.Readable = 1
-        WHERE s.Kind IN (1, 2, 4) AND (m.MappingId IS NULL
-            OR (s.Kind IN (1, 2) AND m.LockOwnerId <> s.Lock)
+        WHERE s.Kind IN (1, 2) AND (m.MappingId IS NULL OR m.LockOwnerId <> s.Lock
             OR (m.Status = 1 AND s.Kind = 1 AND @code IN (5, 9, 13))
-            OR (m.Status = 1 AND s.Kind = 2 AND s.NewStatus = 1 AND @removes <> @adds)
-            OR (s.Kind = 4 AND m.ShardId <> @adds))
+            OR (m.Status = 1 AND s.Kind = 2 AND s.NewStatus = 1 AND @removes <> @adds))
         ORDER BY s.N;
     -- A row that no unfinished operation can take away decides over one that is pending.
     IF @refusal IS NULL AND @mapKind = 1
@@ -604,9 +606,20 @@ BEGIN
             ON m.ShardMapId = @map AND m.MinValue = CONVERT(varbinary(128), s.Low, 1)
         WHERE s.Kind = 3 AND s.Validate = 1
         ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
-    -- Readable ranges do not overlap, so the last one that begins below the high bound decides. Rows that are not readable
-    -- are few: each belongs to an unfinished operation.
+    -- Of ranges that do not overlap the last one that begins below the high bound decides. Rows that are not readable are parts of
+    -- readable ones, or whole ones, or beside them: unless that last one is such a row, or reaches into the new range, all is free.
     IF @refusal IS NULL AND @mapKind <> 1
+        SELECT TOP 1 @suspect = 1
+        FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
+            Validate bit '$.validate') AS s
+        CROSS APPLY (
+            SELECT TOP 1 r.MaxValue, r.Readable FROM __ShardManagement.ShardMappingsGlobal AS r
+            WHERE r.ShardMapId = @map AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+            ORDER BY r.MinValue DESC) AS m
+        WHERE s.Kind = 3 AND s.Validate = 1
+            AND (m.Readable = 0 OR m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1));
+    -- Then it is looked at closely. A readable row that no unfinished operation can take away decides over others.
+    IF @refusal IS NULL AND @suspect IS NOT NULL
         SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 302 ELSE 52 END,
             @holder = m.OperationId
         FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
@@ -619,7 +632,7 @@ BEGIN
         WHERE s.Kind = 3 AND s.Validate = 1
             AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
         ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
-    IF @refusal IS NULL AND @mapKind <> 1
+    IF @refusal IS NULL AND @suspect IS NOT NULL
         SELECT TOP 1 @refusal = CASE WHEN m.OperationId = @operation THEN 302 ELSE 52 END, @holder = m.OperationId
         FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
             Validate bit '$.validate') AS s
@@ -644,10 +657,11 @@ BEGIN
         INSERT INTO __ShardManagement.OperationsLogGlobal (OperationId, OperationCode, Data, ShardVersionRemoves,
             ShardVersionAdds)
         VALUES (@operation, @code, CONVERT(xml, @data), @removesVersion, COALESCE(@addsVersion, @removesVersion));
-    UPDATE m SET OperationId = @operation
-    FROM __ShardManagement.ShardMappingsGlobal AS m
-    JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
-    WHERE m.ShardMapId = @map AND s.Kind IN (1, 2);
+    IF @adding = 0
+        UPDATE m SET OperationId = @operation
+        FROM __ShardManagement.ShardMappingsGlobal AS m
+        JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
+        WHERE m.ShardMapId = @map AND s.Kind IN (1, 2);
     INSERT INTO __ShardManagement.ShardMappingsGlobal (MappingId, Readable, ShardId, ShardMapId, OperationId, MinValue,
         MaxValue, Status, LockOwnerId)
     SELECT s.Id, 0, @adds, @map, @operation, CONVERT(varbinary(128), s.Low, 1), CONVERT(varbinary(128), s.High, 1),
@@ -660,14 +674,14 @@ BEGIN
 END
 GO
 
--- @steps and @lock as above. Each change asks for the stamp, so that repeating an end changes nothing.
+-- @adding, @steps and @lock as above. Each change asks for the stamp, so that repeating an end changes nothing.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_EndMappings', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_EndMappings AS RETURN 0');
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_EndMappings
     @operation uniqueidentifier, @undo bit, @map uniqueidentifier, @removes uniqueidentifier,
-    @removesVersion uniqueidentifier, @adds uniqueidentifier, @addsVersion uniqueidentifier, @steps nvarchar(max),
-    @lock nvarchar(255)
+    @removesVersion uniqueidentifier, @adds uniqueidentifier, @addsVersion uniqueidentifier, @adding bit,
+    @steps nvarchar(max), @lock nvarchar(255)
 AS
 BEGIN
     SET NOCOUNT ON;
@@ -684,21 +698,24 @@ BEGIN
         ROLLBACK TRANSACTION;
         RETURN 102;
     END
-    -- What goes, goes first: what comes may begin at the same key.
-    DELETE m
-    FROM __ShardManagement.ShardMappingsGlobal AS m
-    JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
-    WHERE m.ShardMapId = @map AND m.OperationId = @operation AND s.Kind = CASE @undo WHEN 0 THEN 1 ELSE 3 END;
-    IF @undo = 0
+    -- What goes, goes first: what comes may begin at the same key. What is not readable is what the operation adds.
+    IF @undo = 1
+        DELETE FROM __ShardManagement.ShardMappingsGlobal
+        WHERE ShardMapId = @map AND OperationId = @operation AND Readable = 0;
+    ELSE IF @adding = 0
+    BEGIN
+        DELETE m
+        FROM __ShardManagement.ShardMappingsGlobal AS m
+        JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
+        WHERE m.ShardMapId = @map AND m.OperationId = @operation AND s.Kind = 1;
         UPDATE m SET MappingId = s.NewId, ShardId = @adds, Status = s.NewStatus, OperationId = NULL
         FROM __ShardManagement.ShardMappingsGlobal AS m
         JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id', NewId uniqueidentifier '$.newId',
             NewStatus int '$.newStatus') AS s ON s.Id = m.MappingId
         WHERE m.ShardMapId = @map AND m.OperationId = @operation AND s.Kind = 2;
-    UPDATE m SET Readable = CASE s.Kind WHEN 3 THEN 1 ELSE m.Readable END, OperationId = NULL
-    FROM __ShardManagement.ShardMappingsGlobal AS m
-    JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
-    WHERE m.ShardMapId = @map AND m.OperationId = @operation;
+    END
+    UPDATE __ShardManagement.ShardMappingsGlobal SET Readable = 1, OperationId = NULL
+    WHERE ShardMapId = @map AND OperationId = @operation;
     UPDATE __ShardManagement.ShardsGlobal
     SET Version = CASE WHEN @undo = 1 THEN Version WHEN ShardId = @adds THEN @addsVersion ELSE @removesVersion END,
         OperationId = NULL

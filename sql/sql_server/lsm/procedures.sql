@@ -161,14 +161,14 @@ BEGIN
 END
 GO
 
--- @steps is an array of { kind, id, status, min, max }: kind 1 removes, 3 adds; what goes, goes first. Where the operation
--- has done it before, nothing is changed.
+-- @steps is an array of { kind, id, status, min, max }: kind 1 removes, 3 adds; what goes, goes first. @adding says that all of
+-- them add. Where the operation has done it before, nothing is changed.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ChangeLocalMappings', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ChangeLocalMappings AS RETURN 0');
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_ChangeLocalMappings
     @operation uniqueidentifier, @undoing bit, @map uniqueidentifier, @shard uniqueidentifier,
-    @version uniqueidentifier, @before uniqueidentifier, @after uniqueidentifier, @steps nvarchar(max)
+    @version uniqueidentifier, @before uniqueidentifier, @after uniqueidentifier, @adding bit, @steps nvarchar(max)
 AS
 BEGIN
     SET NOCOUNT ON;
@@ -190,10 +190,11 @@ BEGIN
             RETURN 202;
         RETURN 1;
     END
-    DELETE m
-    FROM __ShardManagement.ShardMappingsLocal AS m
-    JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
-    WHERE m.ShardMapId = @map AND s.Kind = 1;
+    IF @adding = 0
+        DELETE m
+        FROM __ShardManagement.ShardMappingsLocal AS m
+        JOIN OPENJSON(@steps) WITH (Kind int '$.kind', Id uniqueidentifier '$.id') AS s ON s.Id = m.MappingId
+        WHERE m.ShardMapId = @map AND s.Kind = 1;
     INSERT INTO __ShardManagement.ShardMappingsLocal (MappingId, ShardId, ShardMapId, MinValue, MaxValue, Status,
         LastOperationId)
     SELECT s.Id, @shard, @map, CONVERT(varbinary(128), s.Low, 1), CONVERT(varbinary(128), s.High, 1), s.Status,

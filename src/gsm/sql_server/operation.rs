@@ -56,7 +56,11 @@ impl GlobalSession for SqlServerGlobalSession {
                 self.0.request(Doing::Writing, || begin_shard(operation, data, step)).await?
             }
             OperationSteps::Mappings { removes, adds, steps, .. } => {
-                let steps = steps_as_json(steps);
+                let kept = steps.iter().find_map(|step| match step {
+                    MappingStep::Keep { mapping } => Some(*mapping.id.as_uuid()),
+                    _ => None,
+                });
+                let (adding, steps) = (only_adds(steps), steps_as_json(steps));
                 let call = || {
                     Call::global("BeginMappings")
                         .with("@operation", *operation.id.as_uuid())
@@ -65,6 +69,8 @@ impl GlobalSession for SqlServerGlobalSession {
                         .with("@map", *operation.map.id().as_uuid())
                         .with("@removes", *removes.id().as_uuid())
                         .with("@adds", *adds.id().as_uuid())
+                        .with("@kept", kept)
+                        .with("@adding", adding)
                         .with("@steps", steps.as_str())
                 };
                 self.0.request(Doing::Writing, call).await?
@@ -90,7 +96,9 @@ impl GlobalSession for SqlServerGlobalSession {
                 self.0.request(Doing::Writing, call).await?
             }
             OperationSteps::Mappings { removes, adds, steps, .. } => {
-                let steps = steps_as_json(steps);
+                let adding = only_adds(steps);
+                // Which of its rows an operation has added they say themselves.
+                let steps = if adding || undo { String::from("[]") } else { steps_as_json(steps) };
                 let call = || {
                     Call::global("EndMappings")
                         .with("@operation", *operation.id.as_uuid())
@@ -100,6 +108,7 @@ impl GlobalSession for SqlServerGlobalSession {
                         .with("@removesVersion", *removes.version().as_uuid())
                         .with("@adds", *adds.id().as_uuid())
                         .with("@addsVersion", *adds.version().as_uuid())
+                        .with("@adding", adding)
                         .with("@steps", steps.as_str())
                         .with("@lock", lock.as_str())
                 };
@@ -190,26 +199,31 @@ fn mending_text(mending: &ShardMending) -> String {
     Value::Array(removed.chain(added).collect()).to_string()
 }
 
-/// The steps as the procedures take them. Public for the fuzz target only.
+/// True if nothing is removed or updated.
+fn only_adds(steps: &[MappingStep]) -> bool {
+    steps.iter().all(|step| matches!(step, MappingStep::Add { .. } | MappingStep::Keep { .. }))
+}
+
+/// The steps as the procedures take them, but for what is kept. Public for the fuzz target only.
 #[must_use]
 pub fn steps_as_json(steps: &[MappingStep]) -> String {
     let keys = |mapping: &MappingRecord| (mapping.low.to_string(), mapping.high.as_ref().map(ToString::to_string));
     let text = |(place, step): (usize, &MappingStep)| match step {
+        MappingStep::Keep { .. } => None,
         MappingStep::Remove { mapping, lock } => {
-            json!({ "n": place, "kind": 1, "id": mapping.id.as_uuid().to_string(), "lock": lock.to_string() })
+            Some(json!({ "n": place, "kind": 1, "id": mapping.id.as_uuid().to_string(), "lock": lock.to_string() }))
         }
-        MappingStep::Keep { mapping } => json!({ "n": place, "kind": 4, "id": mapping.id.to_string() }),
-        MappingStep::Update { old, new, lock } => json!({
+        MappingStep::Update { old, new, lock } => Some(json!({
             "n": place, "kind": 2, "id": old.id.to_string(), "lock": lock.to_string(),
             "newId": new.id.to_string(), "newStatus": new.status as i32,
-        }),
+        })),
         MappingStep::Add { mapping, validate } => {
             let (low, high) = keys(mapping);
-            json!({
+            Some(json!({
                 "n": place, "kind": 3, "id": mapping.id.to_string(), "lock": mapping.lock_owner.to_string(),
                 "status": mapping.status as i32, "min": low, "max": high, "validate": validate,
-            })
+            }))
         }
     };
-    Value::Array(steps.iter().enumerate().map(text).collect()).to_string()
+    Value::Array(steps.iter().enumerate().filter_map(text).collect()).to_string()
 }
