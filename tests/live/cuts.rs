@@ -167,6 +167,7 @@ async fn shards_and_points() {
         Case::DeleteShard,
         Case::UpdateShard,
         Case::AddPoint,
+        Case::AddPoints,
         Case::DeletePoint,
         Case::PointOnline,
     ])
@@ -178,7 +179,8 @@ async fn points_that_move() {
 }
 
 async fn ranges() {
-    at_every_request(&[Case::AddRange, Case::DeleteRange, Case::RangeOffline, Case::RangeOnline]).await;
+    at_every_request(&[Case::AddRange, Case::AddRanges, Case::DeleteRange, Case::RangeOffline, Case::RangeOnline])
+        .await;
 }
 
 async fn ranges_that_move() {

@@ -122,7 +122,15 @@ fn begin(transaction: &Transaction<'_>, operation: &GlobalOperation, data: &str)
             let version_adds =
                 if adds.id() == removes.id() { version_removes } else { stamp_shard(transaction, operation, adds)? };
             log(transaction, operation, data, Some(version_removes), Some(version_adds))?;
-            steps.iter().try_for_each(|step| begin_mapping(transaction, operation, kind, (removes, adds), step))?;
+            let mut held = None;
+            for step in steps {
+                match begin_mapping(transaction, operation, kind, (removes, adds), step) {
+                    // What another step meets may be in the way for good, which decides.
+                    Err(Stop::Pending(holder)) => held = held.or(Some(holder)),
+                    begun => begun?,
+                }
+            }
+            held.map_or(Ok(()), |holder| Err(Stop::Pending(holder)))?;
             // Not before all are checked: each would look at those before it, and many would take for ever.
             let added = steps.iter().filter_map(|step| match step {
                 MappingStep::Add { mapping, .. } => Some(mapping),

@@ -7,7 +7,7 @@ use shardlet::{LockToken, MappingStatus, Shard, ShardMapKind};
 
 use super::Environment;
 use super::fixture::{
-    Fixture, add, begun, map_named, offline, on_mappings, pending, record, refused, remove, replace, update,
+    Fixture, add, add_beside, begun, map_named, offline, on_mappings, pending, record, refused, remove, replace, update,
 };
 
 const NONE: LockToken = LockToken::NONE;
@@ -243,6 +243,105 @@ pub async fn splitting_and_merging<E: Environment>() {
     fixture.end(&operation, Direction::Do).await.unwrap();
     let found = fixture.store().find_mapping_by_id(&map, merged.id).await.unwrap().unwrap();
     assert_eq!(found.lock_owner, token, "a new mapping is owned as its record says");
+}
+
+/// Many mappings with keys from a hundred on, ten apart.
+fn many(shard: &Shard, kind: ShardMapKind, count: i32) -> Vec<MappingRecord> {
+    let one = |low: i32| record(shard, low, (kind == ShardMapKind::Range).then_some(low + 10));
+    (0..count).map(|number| one(100 + 10 * number)).collect()
+}
+
+pub async fn adding_many_beside_one_that_is_kept<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shards = [fixture.shard(&map, 0).await, fixture.shard(&map, 1).await];
+        let high = |low| (kind == ShardMapKind::Range).then_some(low + 10);
+        let kept = fixture.mapping(&map, record(&shards[0], 0, high(0))).await;
+        let elsewhere = fixture.mapping(&map, record(&shards[1], 10, high(10))).await;
+        let new = many(&shards[0], kind, 40);
+        // Not yet readable: of an operation of another shard, so that this one's shard is free.
+        let hidden = add(&map, &record(&shards[1], 20, high(20)));
+        let never = record(&shards[0], 30, high(30));
+        for (about, other) in [("unknown", &never), ("of another shard", &elsewhere)] {
+            let operation = add_beside(&map, other, &shards[0], &new);
+            fixture.begin_refused(&operation, Refusal::MappingDoesNotExist, &format!("{kind}, {about}")).await;
+        }
+        let (leaving, moved) = update(&map, &kept, MappingStatus::Offline, &shards[0], NONE);
+        fixture.perform(&leaving).await;
+        let operation = add_beside(&map, &kept, &shards[0], &new);
+        fixture.begin_refused(&operation, Refusal::MappingDoesNotExist, &format!("{kind}, by its old id")).await;
+        fixture.start(&hidden).await;
+        let shardlet::gsm::OperationSteps::Mappings { steps, .. } = &hidden.steps else { panic!("no mappings") };
+        let MappingStep::Add { mapping: unreadable, .. } = &steps[0] else { panic!("nothing added") };
+        let before = fixture.state().await;
+        for shard in [&shards[0], &shards[1]] {
+            let result = fixture.begin(&add_beside(&map, unreadable, shard, &new)).await;
+            if shard.id() == shards[0].id() {
+                refused(result, Refusal::MappingDoesNotExist, &format!("{kind}, not yet readable"));
+            } else {
+                assert_eq!(pending(result, "its shard is being changed").id, hidden.id);
+            }
+            assert_eq!(fixture.state().await, before, "{kind}");
+        }
+        fixture.end(&hidden, Direction::Undo).await.unwrap();
+
+        // Offline and locked, it is kept as well: nothing is done to it.
+        let token = LockToken::random();
+        let _ = fixture.store().change_lock(map.id(), &LockChange::Lock(moved.id, token)).await.unwrap();
+        let operation = add_beside(&map, &moved, &shards[0], &new);
+        begun(fixture.begin(&operation).await, "many");
+        begun(fixture.begin(&operation).await, "many, again");
+        assert_eq!(fixture.visible(&map).await.len(), 2, "{kind}: nothing is readable before the end");
+        // It is not stamped; so its lock may change meanwhile.
+        let change = LockChange::Unlock(moved.id, token);
+        let outcome = fixture.store().change_lock(map.id(), &change).await.unwrap();
+        assert!(matches!(outcome, shardlet::gsm::LockOutcome::Changed(1)), "{kind}: {outcome:?}");
+        let met = pending(fixture.begin(&add(&map, &new[39].clone())).await, "its shard");
+        assert_eq!((met.id, met.code), (operation.id, 14), "{kind}");
+        let on_other = |low| add(&map, &record(&shards[1], low, high(low)));
+        for low in [100, 300, 490] {
+            assert_eq!(pending(fixture.begin(&on_other(low)).await, "one of its keys").id, operation.id, "{kind}");
+        }
+        begun(fixture.begin(&on_other(500)).await, "beside its keys");
+    }
+}
+
+pub async fn one_of_many_that_collides_refuses_all<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shards = [fixture.shard(&map, 0).await, fixture.shard(&map, 1).await, fixture.shard(&map, 2).await];
+        let high = |low| (kind == ShardMapKind::Range).then_some(low + 10);
+        let refusal = match kind {
+            ShardMapKind::List => Refusal::MappingPointAlreadyMapped,
+            ShardMapKind::Range => Refusal::MappingRangeAlreadyMapped,
+        };
+        let kept = fixture.mapping(&map, record(&shards[0], 0, high(0))).await;
+        let new = many(&shards[0], kind, 30);
+        for (shard, low) in [(0, 100), (1, 250), (2, 390)] {
+            let taken = fixture.mapping(&map, offline(record(&shards[shard], low, high(low)))).await;
+            let about = format!("{kind}, {low} is on shard {shard}");
+            fixture.begin_refused(&add_beside(&map, &kept, &shards[0], &new), refusal, &about).await;
+            fixture.perform(&remove(&map, &taken, NONE)).await;
+        }
+        let itself = [new.clone(), vec![record(&shards[0], 0, high(0))]].concat();
+        let operation = add_beside(&map, &kept, &shards[0], &itself);
+        fixture.begin_refused(&operation, refusal, &format!("{kind}, the keys of the kept one")).await;
+
+        // What an unfinished operation holds can get free; what none holds decides, wherever it stands.
+        let _ = fixture.mapping(&map, record(&shards[1], 390, high(390))).await;
+        let other = add(&map, &record(&shards[2], 100, high(100)));
+        fixture.start(&other).await;
+        let before = fixture.state().await;
+        let operation = add_beside(&map, &kept, &shards[0], &new);
+        refused(fixture.begin(&operation).await, refusal, &format!("{kind}, one held and one mapped"));
+        let operation = add_beside(&map, &kept, &shards[0], &new[..29]);
+        assert_eq!(pending(fixture.begin(&operation).await, "one held").id, other.id, "{kind}");
+        assert_eq!(fixture.state().await, before, "{kind}");
+        fixture.end(&other, Direction::Undo).await.unwrap();
+        begun(fixture.begin(&operation).await, "after the undo");
+    }
 }
 
 pub async fn a_refused_step_takes_back_those_before_it<E: Environment>() {

@@ -8,7 +8,8 @@ use shardlet::{LockToken, MappingStatus, OperationId, Shard, ShardMapInfo, Shard
 
 use super::Environment;
 use super::fixture::{
-    Fixture, add, at_new_version, map_named, offline, on_shard, record, refused, remove, replace, update,
+    Fixture, add, add_beside, as_logged, at_new_version, map_named, offline, on_shard, record, refused, remove,
+    replace, update,
 };
 use crate::support::consistency::Facts;
 
@@ -131,6 +132,43 @@ pub async fn splitting_and_merging_is_done_and_undone<E: Environment>() {
     assert_eq!(ids().await, [merged.id]);
 }
 
+pub async fn adding_many_is_done_and_undone<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let shard = fixture.shard(&map, 0).await;
+        let high = |low| (kind == ShardMapKind::Range).then_some(low + 10);
+        let kept = fixture.mapping(&map, record(&shard, 0, high(0))).await;
+        let token = LockToken::random();
+        let _ = fixture.store().change_lock(map.id(), &LockChange::Lock(kept.id, token)).await.unwrap();
+        let new: Vec<_> = (1..=30).map(|number| offline(record(&shard, 10 * number, high(10 * number)))).collect();
+        let adding = add_beside(&map, &kept, &shard, &new);
+
+        // Who finds it in the log takes the kept one for one that is removed; an undo does nothing to it either.
+        let logged = as_logged(&adding);
+        let before = fixture.state().await;
+        for (about, undone) in [("as it was begun", &adding), ("as it is in the log", &logged)] {
+            fixture.start(&adding).await;
+            for again in ["", ", again"] {
+                fixture.end(undone, Direction::Undo).await.unwrap();
+                assert_eq!(fixture.state().await, before, "{kind}, undone {about}{again}");
+            }
+            fixture.assert_free(&map, about).await;
+        }
+        let _ = both_ways(&fixture, &adding, "add many").await;
+        // It comes too late.
+        fixture.end(&logged, Direction::Undo).await.unwrap();
+        let expected = std::iter::once(&kept).chain(&new).map(|mapping| (mapping.id, mapping.status, shard.id()));
+        assert_eq!(fixture.visible(&map).await, expected.collect::<Vec<_>>(), "{kind}");
+        assert_eq!(version(&fixture, &map, &shard).await, new_versions(&adding).1, "{kind}");
+        let found = fixture.store().find_mapping_by_id(&map, kept.id).await.unwrap().unwrap();
+        assert_eq!((found.lock_owner, found.status), (token, MappingStatus::Online), "{kind}: the kept one");
+        let change = LockChange::Unlock(kept.id, token);
+        let outcome = fixture.store().change_lock(map.id(), &change).await.unwrap();
+        assert!(matches!(outcome, shardlet::gsm::LockOutcome::Changed(1)), "{kind}: {outcome:?}");
+    }
+}
+
 pub async fn ending_what_was_never_begun_changes_nothing<E: Environment>() {
     let fixture = Fixture::<E>::new().await;
     let map = fixture.map("map", ShardMapKind::Range).await;
@@ -142,6 +180,7 @@ pub async fn ending_what_was_never_begun_changes_nothing<E: Environment>() {
         remove(&map, &mapping, NONE),
         update(&map, &mapping, MappingStatus::Online, &spare, NONE).0,
         add(&map, &record(&shard, 20, Some(30))),
+        add_beside(&map, &mapping, &shard, &[record(&shard, 20, Some(30)), record(&shard, 30, Some(40))]),
         on_shard(OperationCode::RemoveShard, &map, ShardStep::Remove(spare.clone())),
         on_shard(OperationCode::UpdateShard, &map, ShardStep::Update(spare.clone(), at_new_version(&spare))),
         on_shard(OperationCode::AddShard, &map, ShardStep::Add(fixture.new_shard(&map, 2))),

@@ -134,6 +134,27 @@ pub fn replace(
     on_mappings(code, map, (shard, shard), removes.chain(adds).collect())
 }
 
+/// What adds many mappings to the shard of one that stays as it is.
+pub fn add_beside(map: &ShardMapInfo, kept: &MappingRecord, shard: &Shard, new: &[MappingRecord]) -> GlobalOperation {
+    let keeps = MappingStep::Keep { mapping: kept.clone() };
+    let adds = new.iter().map(|mapping| MappingStep::Add { mapping: mapping.clone(), validate: true });
+    let steps = std::iter::once(keeps).chain(adds).collect();
+    on_mappings(OperationCode::SplitMapping, map, (shard, shard), steps)
+}
+
+/// An operation as another client reads it from the log.
+pub fn as_logged(operation: &GlobalOperation) -> GlobalOperation {
+    let entry = LogEntry {
+        id: operation.id,
+        code: operation.code as i32,
+        data: LogRecord::write(operation),
+        undo_start: 100,
+        version_removes: None,
+        version_adds: None,
+    };
+    LogRecord::read(&entry).unwrap()
+}
+
 /// A change of one shard's mappings in its local store.
 pub fn local_change(operation: OperationId, shard: &Shard, steps: Vec<LocalStep>) -> LocalMappingChange {
     LocalMappingChange {

@@ -105,6 +105,41 @@ pub async fn undoing_leaves_alone_what_is_there<E: Environment>() {
     assert_eq!(fixture.local_state(0).await, before, "what was never added");
 }
 
+/// As an undo of many additions asks for it that was read from the log.
+pub async fn undoing_many_additions_leaves_the_kept_mapping<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for (number, kind) in [ShardMapKind::List, ShardMapKind::Range].into_iter().enumerate() {
+        let map = map_named(&kind.to_string(), kind);
+        let shard = fixture.local_shard(&map, number).await;
+        let mapping = |low: i32| record(&shard, low, (kind == ShardMapKind::Range).then_some(low + 10));
+        let kept = offline(mapping(0));
+        let first = local_change(OperationId::random(), &shard, vec![LocalStep::Add(kept.clone())]);
+        fixture.send_mapping_change(&first).await.unwrap();
+        let before = fixture.local_state(number).await;
+        let new: Vec<_> = (1..=30).map(|number| mapping(10 * number)).collect();
+        let later = at_new_version(&shard);
+        let steps = new.iter().cloned().map(LocalStep::Add).collect();
+        let adding = local_change(OperationId::random(), &later, steps);
+        let removing = new.iter().map(|mapping| LocalStep::Remove(mapping.id));
+        let back = LocalMappingChange {
+            undoing: true,
+            known: Some([shard.version(), later.version()]),
+            ..local_change(adding.operation, &shard, removing.chain([LocalStep::Add(kept.clone())]).collect())
+        };
+        for (about, added) in [("of what was done", true), ("of what was not", false)] {
+            if added {
+                fixture.send_mapping_change(&adding).await.unwrap();
+                let now = fixture.local_state(number).await;
+                assert_eq!(now.len(), before.len() + 30, "{kind}: {now:#?}");
+            }
+            for again in ["", ", again"] {
+                fixture.send_mapping_change(&back).await.unwrap();
+                assert_eq!(fixture.local_state(number).await, before, "{kind}: undo {about}{again}");
+            }
+        }
+    }
+}
+
 pub async fn undoing_installs_no_store<E: Environment>() {
     let fixture = Fixture::<E>::new().await;
     let map = map_named("map", ShardMapKind::List);

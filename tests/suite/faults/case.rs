@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use shardlet::backend::Backend;
 use shardlet::{
-    ErrorKind, ListShardMap, LockToken, Mapping, MappingStatus, MappingUpdate, Operation, OperationId, Options,
-    PointMapping, RangeMapping, RangeShardMap, Result, RetryPolicy, Shard, ShardLocation, ShardMap, ShardMapManager,
-    ShardStatus, Stores,
+    BulkOptions, ErrorKind, ListShardMap, LockToken, Mapping, MappingStatus, MappingUpdate, Operation, OperationId,
+    Options, PointMapping, RangeMapping, RangeShardMap, Result, RetryPolicy, Shard, ShardLocation, ShardMap,
+    ShardMapManager, ShardStatus, Stores,
 };
 
 /// An operation, on the stores that [`World::new`] makes.
@@ -17,12 +17,14 @@ pub enum Case {
     DeleteShard,
     UpdateShard,
     AddPoint,
+    AddPoints,
     DeletePoint,
     PointOffline,
     PointOnline,
     MovePoint,
     MovePointOffline,
     AddRange,
+    AddRanges,
     DeleteRange,
     RangeOffline,
     RangeOnline,
@@ -160,17 +162,19 @@ async fn read_shards<M: Mapping, B: Stores>(map: &ShardMap<M, B>, places: &[Shar
 }
 
 impl Case {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::CreateShard,
         Self::DeleteShard,
         Self::UpdateShard,
         Self::AddPoint,
+        Self::AddPoints,
         Self::DeletePoint,
         Self::PointOffline,
         Self::PointOnline,
         Self::MovePoint,
         Self::MovePointOffline,
         Self::AddRange,
+        Self::AddRanges,
         Self::DeleteRange,
         Self::RangeOffline,
         Self::RangeOnline,
@@ -187,11 +191,12 @@ impl Case {
     }
 
     pub fn is_about_ranges(self) -> bool {
-        use Case::{AddRange, DeleteRange, Merge, MergeLocked, MoveLockedRangeOnline, MoveRange};
+        use Case::{AddRange, AddRanges, DeleteRange, Merge, MergeLocked, MoveLockedRangeOnline, MoveRange};
         use Case::{RangeOffline, RangeOnline, Split};
         matches!(
             self,
             AddRange
+                | AddRanges
                 | DeleteRange
                 | RangeOffline
                 | RangeOnline
@@ -238,6 +243,10 @@ impl Case {
             Self::DeleteShard => map.delete_shard(shards[2].clone()).into(),
             Self::UpdateShard => map.update_shard(shards[0].clone(), ShardStatus::Offline).into(),
             Self::AddPoint => map.create_mapping(5, &shards[0]).into(),
+            Self::AddPoints => {
+                let keys = [5, 6, 7].map(|key| (key, &shards[0]));
+                map.create_mappings(keys, &BulkOptions::default()).unwrap().beside(online).next_batch().unwrap().into()
+            }
             Self::DeletePoint => map.delete_mapping(offline.clone()).into(),
             Self::PointOffline => map.mark_mapping_offline(online.clone()).into(),
             Self::PointOnline => map.mark_mapping_online(offline.clone()).into(),
@@ -254,6 +263,16 @@ impl Case {
         let Ranges { shards, free: [first, second, third], locked: [locked, locked_next] } = content;
         match self {
             Self::AddRange => map.create_mapping(50..60, &shards[0]).into(),
+            Self::AddRanges => {
+                // Beside one that is offline and locked.
+                let ranges = [50..60, 60..70, 80..90].map(|range| (range, &shards[0]));
+                map.create_mappings(ranges, &BulkOptions::default())
+                    .unwrap()
+                    .beside(locked)
+                    .next_batch()
+                    .unwrap()
+                    .into()
+            }
             Self::DeleteRange => map.delete_mapping(third.clone()).into(),
             Self::RangeOffline => map.mark_mapping_offline(first.clone()).into(),
             Self::RangeOnline => map.mark_mapping_online(third.clone()).into(),
@@ -272,9 +291,9 @@ impl Case {
     /// How the same operation is refused once it has been done.
     pub fn refusal_of_repetition(self) -> ErrorKind {
         match self {
-            Self::CreateShard | Self::AddPoint => ErrorKind::AlreadyExists,
+            Self::CreateShard | Self::AddPoint | Self::AddPoints => ErrorKind::AlreadyExists,
             Self::DeleteShard => ErrorKind::NotFound,
-            Self::AddRange => ErrorKind::Overlaps,
+            Self::AddRange | Self::AddRanges => ErrorKind::Overlaps,
             _ => ErrorKind::Stale,
         }
     }
@@ -291,10 +310,12 @@ impl Case {
             }
             (Content::Points(content), Self::DeleteShard) => points.create_mapping(90, &content.shards[2]).into(),
             (Content::Points(content), Self::AddPoint) => points.create_mapping(5, &content.shards[1]).into(),
+            (Content::Points(content), Self::AddPoints) => points.create_mapping(7, &content.shards[1]).into(),
             (Content::Points(content), _) => {
                 points.create_mapping(90, &content.shards[usize::from(self.target().is_some())]).into()
             }
             (Content::Ranges(content), Self::AddRange) => ranges.create_mapping(55..65, &content.shards[1]).into(),
+            (Content::Ranges(content), Self::AddRanges) => ranges.create_mapping(85..95, &content.shards[1]).into(),
             (Content::Ranges(content), _) => {
                 ranges.create_mapping(90..99, &content.shards[usize::from(self.target().is_some())]).into()
             }
@@ -304,9 +325,9 @@ impl Case {
     /// How the neighbour is refused once the operation has been done, if it is.
     pub fn refusal_of_neighbour(self) -> Option<ErrorKind> {
         match self {
-            Self::CreateShard | Self::AddPoint => Some(ErrorKind::AlreadyExists),
+            Self::CreateShard | Self::AddPoint | Self::AddPoints => Some(ErrorKind::AlreadyExists),
             Self::DeleteShard => Some(ErrorKind::NotFound),
-            Self::AddRange => Some(ErrorKind::Overlaps),
+            Self::AddRange | Self::AddRanges => Some(ErrorKind::Overlaps),
             _ => None,
         }
     }
