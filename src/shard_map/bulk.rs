@@ -140,8 +140,6 @@ struct Work {
     /// In the order in which they were named, backwards.
     shards: Vec<ShardWork>,
     progress: BulkProgress,
-    /// Changes with what is left, so that only the first of two operations for one batch counts.
-    generation: u64,
 }
 
 /// What is left to do on a shard.
@@ -160,7 +158,6 @@ struct Batch {
     first: EncodedRange,
     /// The first one among them.
     keys: Vec<EncodedRange>,
-    generation: u64,
 }
 
 impl<M: Mapping, B: Stores> ShardMap<M, B> {
@@ -202,7 +199,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
             }
         }
         shards.reverse();
-        let work = Arc::new(Mutex::new(Work { shards, progress, generation: 0 }));
+        let work = Arc::new(Mutex::new(Work { shards, progress }));
         Ok(BulkCreation { map: self.clone(), options: options.clone(), work })
     }
 }
@@ -238,10 +235,10 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
 
     /// Takes out of what is left the mappings that are there already, with the same keys on the same shard, online or offline; says
     /// how many. What is mapped otherwise stays, and is refused in its turn. One read of the global store, of all mappings of
-    /// the map, or of the shard if there is only one.
+    /// the map, or of the shard if only one is left.
     ///
     /// # Errors
-    /// `NotFound` if the map is gone, or the only shard.
+    /// `NotFound` if the map is gone, or the only shard that is left.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
@@ -273,7 +270,6 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
             skipped += before - shard.left.len();
         }
         work.progress.skipped += skipped;
-        work.generation += 1;
         Ok(skipped)
     }
 
@@ -294,14 +290,14 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
         let request = batch.request(&map, status);
         let todo = request.clone();
         Some(Operation::new(request, async move {
-            let added = match map.run_request(&todo).await {
+            let (added, alone) = match map.run_request(&todo).await {
                 // The one beside which the others were to be created is gone: then the first of them is created alone.
                 Err(error) if batch.kept.is_some() && error.code() == ErrorCode::MappingDoesNotExist => {
-                    map.run_request(&batch.alone(&map, status)).await?
+                    (map.run_request(&batch.alone(&map, status)).await?, true)
                 }
-                added => added?,
+                added => (added?, batch.kept.is_none()),
             };
-            lock(&shared).done(&batch, &added);
+            lock(&shared).done(&batch.shard, &added, alone);
             Ok(added.into_iter().map(super::mappings::handle).collect())
         }))
     }
@@ -334,22 +330,25 @@ impl Work {
             kept: work.kept.clone(),
             first: work.left.last()?.clone(),
             keys: work.left.iter().rev().take(size).cloned().collect(),
-            generation: self.generation,
         })
     }
 
-    fn done(&mut self, batch: &Batch, added: &[Arc<MappingRecord>]) {
-        if self.generation != batch.generation {
-            return;
+    /// Takes out of what is left what an operation has created, alone or beside others. Some of it may be out already: of two
+    /// operations for one batch, or where others were skipped meanwhile.
+    fn done(&mut self, shard: &Shard, added: &[Arc<MappingRecord>], alone: bool) {
+        let Some(work) = self.shards.iter_mut().find(|work| work.shard.id() == shard.id()) else { return };
+        for mapping in added {
+            let found = work.left.binary_search_by(|keys| mapping.low.cmp(&keys.low)).ok();
+            let same = |at: &usize| work.left.get(*at).is_some_and(|keys| keys.high == mapping.high);
+            if let Some(at) = found.filter(same) {
+                // Near the end, so that little is moved.
+                let _ = work.left.remove(at);
+                self.progress.created += 1;
+            }
         }
-        let Some(work) = self.shards.last_mut() else { return };
-        work.left.truncate(work.left.len().saturating_sub(added.len()));
-        // Where the one that was known is gone, the batch has been one mapping, which is known now.
-        if added.len() < batch.keys.len() || work.kept.is_none() {
+        if alone {
             work.kept = added.first().cloned();
         }
-        self.progress.created += added.len();
-        self.generation += 1;
     }
 }
 
@@ -364,7 +363,9 @@ impl Batch {
     /// Its first mapping in an operation of its own.
     fn alone<M: Mapping, B: Stores>(&self, map: &ShardMap<M, B>, status: MappingStatus) -> Request {
         let EncodedRange { low, high } = self.first.clone();
-        add_mapping::request(map.info(), low, high, &self.shard, status)
+        let mut request = add_mapping::request(map.info(), low, high, &self.shard, status);
+        request.name = add_mappings::NAME;
+        request
     }
 }
 

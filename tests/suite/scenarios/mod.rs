@@ -1,6 +1,8 @@
 //! What an application does with a store, by subject: each call in its usual use, at its edges, and refused.
 
 mod bad_input;
+mod bulk;
+mod bulk_beside_others;
 mod date_times;
 mod error_table;
 mod hostile_names;
