@@ -275,7 +275,9 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
 
     /// The operation that creates the next batch, and gives its mappings in the order of their keys; `None` when nothing is left.
     ///
-    /// It does nothing until it is awaited, and can show its plan. If it fails, or is dropped, none of its mappings is there once
+    /// It does nothing until it is awaited, and can show its plan. A batch is written beside a mapping that the shard has already. If
+    /// that is gone by then, or is not what it was, the first mapping of the batch is created alone, in another operation than the one
+    /// that was planned, and the rest is the next batch. If it fails, or is dropped, none of its mappings is there once
     /// the next client has come by, except where the outcome is unknown, and it is the next batch again. Where it was dropped after
     /// its last step it has happened all the same: then it is refused with kind `AlreadyExists` or `Overlaps`, and
     /// [`skip_existing`](Self::skip_existing) helps.

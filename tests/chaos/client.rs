@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shardlet::{
-    ListShardMap, LoadPolicy, LockToken, MappingStatus, MappingUpdate, Operation, Options, PointMapping, RangeMapping,
-    RangeShardMap, Result, RetryPolicy, SessionPolicy, Shard, ShardKey, ShardLocation, ShardMap, ShardMapManager,
-    ShardStatus, Stores, Validation,
+    BulkOptions, ListShardMap, LoadPolicy, LockToken, MappingStatus, MappingUpdate, Operation, Options, PointMapping,
+    RangeMapping, RangeShardMap, Result, RetryPolicy, SessionPolicy, Shard, ShardKey, ShardLocation, ShardMap,
+    ShardMapManager, ShardStatus, Stores, Validation,
 };
 use uuid::Uuid;
 
@@ -161,11 +161,12 @@ impl<B: Applied> Client<B> {
     }
 }
 
-const WEIGHTS: [(&str, usize); 22] = [
+const WEIGHTS: [(&str, usize); 23] = [
     ("create shard", 3),
     ("delete shard", 2),
     ("update shard", 2),
-    ("create", 11),
+    ("create", 9),
+    ("create many", 5),
     ("delete", 3),
     ("offline", 6),
     ("online", 7),
@@ -251,7 +252,33 @@ impl<B: Applied> Actor<'_, B> {
                     self.remember(side, dice, self.run(name, operation).await.ok());
                 }
             }
+            "create many" => self.create_many(side, name, dice).await,
             _ => self.change(side, name, dice).await,
+        }
+    }
+
+    /// One batch, mostly beside a mapping that is on the shard, or was.
+    async fn create_many<M: Keyed>(&self, side: &Side<M, B>, name: &'static str, dice: &mut Dice) {
+        let Some(shard) = self.some_shard(side, dice).await else { return };
+        let status = if dice.in_thousand(800) { MappingStatus::Online } else { MappingStatus::Offline };
+        let options = BulkOptions::default().batch_size(4).status(status);
+        let which = (dice.key(KEYS), 1 + dice.key(3), 2 + dice.key(3));
+        let mut creation = M::create_many(&side.map, which, &shard, &options);
+        if let Some(kept) = self.some_mapping(side, None, dice).await {
+            creation = creation.beside(&kept);
+        }
+        let left = creation.progress().left();
+        let Some(operation) = creation.next_batch() else { return };
+        let plan = operation.plan().unwrap();
+        let alone = plan.steps()[1].actions().len() == 1 && left > 1;
+        self.calls(name);
+        let result = operation.await;
+        // Where the mapping beside which it was to happen was gone, another operation has created the first one.
+        let planned = result.as_ref().map_or(true, |made| alone || (left > 1 && made.len() == left));
+        let id = planned.then(|| plan.id());
+        self.report(Report::Operated { name, id, error: result.as_ref().err().cloned() });
+        for mapping in result.into_iter().flatten() {
+            self.remember(side, dice, Some(mapping));
         }
     }
 

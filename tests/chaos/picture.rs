@@ -131,6 +131,7 @@ impl Picture {
                             let mapped = Mapped { shard: adds.id(), ..Mapped::of(mapping) };
                             let _ = self.mappings.insert((map, mapping.id), mapped);
                         }
+                        MappingStep::Keep { .. } => {}
                         _ => panic!("a step that is new"),
                     }
                 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shardlet::{
-    ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, Options, RangeShardMap, SchemaInfo, SessionPolicy,
-    ShardMapManager, ShardStatus, Sqlite, Validation,
+    BulkOptions, ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, Options, RangeShardMap, SchemaInfo,
+    SessionPolicy, ShardMapManager, ShardStatus, Sqlite, Validation,
 };
 
 use crate::support::probe::{Call, Fault, Probe};
@@ -102,6 +102,13 @@ async fn each_call_makes_as_many_requests_as_documented() {
     let _ = taken(&probe, &at);
     map.delete_mapping(extra).await.unwrap();
     seen.push(("delete mapping: 2 + 1", taken(&probe, &at)));
+    let many = (0..100).map(|number| (1_000 + 10 * number..1_010 + 10 * number, &all[1]));
+    let creation = map.create_mappings(many, &BulkOptions::default()).unwrap().beside(&range);
+    let made = creation.next_batch().unwrap().await.unwrap();
+    assert_eq!((made.len(), creation.progress().left()), (100, 0));
+    seen.push(("a batch of create mappings: 2 + 1", taken(&probe, &at)));
+    let _ = creation.skip_existing().await.unwrap();
+    seen.push(("skip existing: 1 + 0", taken(&probe, &at)));
     let fresh = map.shard(&location(1)).await.unwrap();
     let _ = taken(&probe, &at);
     drop(map.open_connection_to_shard(&fresh, &NoCredentials, Validation::Validate).await.unwrap());

@@ -5,8 +5,8 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use shardlet::{
-    CreateMode, LoadPolicy, LockToken, MappingFilter, MappingStatus, Options, RangeShardMap, SchemaInfo, SessionPolicy,
-    ShardMapManager, ShardStatus, SqlServer, Validation,
+    BulkOptions, CreateMode, LoadPolicy, LockToken, MappingFilter, MappingStatus, Options, RangeShardMap, SchemaInfo,
+    SessionPolicy, ShardMapManager, ShardStatus, SqlServer, Validation,
 };
 
 use crate::backend::{application, backend, no_maps, patient, procedure, shard_at, soon};
@@ -209,6 +209,12 @@ async fn operations() {
     let _ = table.row("update_shard", (3, 2, 1), map.update_shard(first.clone(), ShardStatus::Online)).await;
     table.row("delete_shard", (3, 2, 1), map.delete_shard(second.clone())).await;
     let _ = table.row("create_mapping", (3, 2, 1), map.create_mapping(100..200, &first)).await;
+    let many = (0..1_000).map(|number| (1_000 + number..1_001 + number, &first));
+    let creation = map.create_mappings(many, &BulkOptions::default()).unwrap();
+    let _ = table.row("create_mappings, the first one of a shard", (3, 2, 1), creation.next_batch().unwrap()).await;
+    let made = table.row("create_mappings, a batch of 500", (3, 2, 1), creation.next_batch().unwrap()).await;
+    assert_eq!(made.len(), 500);
+    let _ = table.row("skip_existing", (1, 0, 0), creation.skip_existing()).await;
     let (low, high) = table.row("split_mapping", (3, 2, 1), map.split_mapping(mapping.clone(), 50)).await;
     let _ = table.row("merge_mappings", (3, 2, 1), map.merge_mappings(low, high)).await;
     let offline =

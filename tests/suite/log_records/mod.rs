@@ -1,6 +1,7 @@
 //! The documents of the operations log: those that the reference library wrote are read and written again unchanged,
 //! hostile ones are refused, and every operation survives the way through its document.
 
+mod bulk;
 mod generated;
 mod hostile;
 

@@ -11,8 +11,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use shardlet::backend::Backend;
 use shardlet::{
-    ErrorKind, KeyRange, ListShardMap, LockToken, Mapping, MappingStatus, Operation, Options, PointMapping,
-    RangeMapping, RangeShardMap, Shard, ShardLocation, ShardMap, ShardMapManager, Stores,
+    BulkCreation, BulkOptions, ErrorKind, KeyRange, ListShardMap, LockToken, Mapping, MappingStatus, Operation,
+    Options, PointMapping, RangeMapping, RangeShardMap, Shard, ShardLocation, ShardMap, ShardMapManager, Stores,
 };
 use uuid::Uuid;
 
@@ -41,6 +41,15 @@ pub enum Step {
         high: Option<i64>,
         shard: usize,
         online: bool,
+    },
+    /// So many of a length, one after the other, in one batch; beside a mapping, if that is on the shard.
+    CreateMany {
+        low: i64,
+        length: i64,
+        count: i64,
+        shard: usize,
+        online: bool,
+        beside: Pick,
     },
     Delete(Pick),
     Offline(Pick),
@@ -86,6 +95,11 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (key(), length, 0..SHARDS, prop_oneof![4 => Just(true), 1 => Just(false)]).prop_map(
             |(low, length, shard, online)| Step::Create { low, high: length.map(|length| low + length), shard, online }
         ),
+        5 => (key(), 1..3_i64, 2..5_i64, 0..SHARDS, prop_oneof![4 => Just(true), 1 => Just(false)], pick()).prop_map(
+            |(low, length, count, shard, online, beside)| {
+                Step::CreateMany { low, length, count, shard, online, beside }
+            }
+        ),
         3 => pick().prop_map(Step::Delete),
         5 => pick().prop_map(Step::Offline),
         4 => pick().prop_map(Step::Online),
@@ -127,6 +141,12 @@ trait Kind: Mapping<Key = i64> {
         shard: &Shard,
         status: MappingStatus,
     ) -> Operation<Self>;
+    fn create_many<B: Stores>(
+        map: &ShardMap<Self, B>,
+        bounds: &[(i64, Option<i64>)],
+        shard: &Shard,
+        options: &BulkOptions,
+    ) -> BulkCreation<Self, B>;
     /// `None` where the kind of map has no such operation.
     fn split<B: Stores>(map: &ShardMap<Self, B>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>>;
     fn merge<B: Stores>(map: &ShardMap<Self, B>, left: Self, right: Self) -> Option<Operation<Self>>;
@@ -155,6 +175,15 @@ impl Kind for PointMapping<i64> {
         status: MappingStatus,
     ) -> Operation<Self> {
         map.create_mapping_with(low, shard, status)
+    }
+
+    fn create_many<B: Stores>(
+        map: &ListShardMap<i64, B>,
+        bounds: &[(i64, Option<i64>)],
+        shard: &Shard,
+        options: &BulkOptions,
+    ) -> BulkCreation<Self, B> {
+        map.create_mappings(bounds.iter().map(|(low, _)| (*low, shard)), options).unwrap()
     }
 
     fn split<B: Stores>(_: &ListShardMap<i64, B>, _: Self, _: i64) -> Option<Operation<(Self, Self)>> {
@@ -189,6 +218,16 @@ impl Kind for RangeMapping<i64> {
         status: MappingStatus,
     ) -> Operation<Self> {
         map.create_mapping_with(KeyRange::new(Some(low), high), shard, status)
+    }
+
+    fn create_many<B: Stores>(
+        map: &RangeShardMap<i64, B>,
+        bounds: &[(i64, Option<i64>)],
+        shard: &Shard,
+        options: &BulkOptions,
+    ) -> BulkCreation<Self, B> {
+        let range = |(low, high): &(i64, Option<i64>)| KeyRange::new(Some(*low), *high);
+        map.create_mappings(bounds.iter().map(|bounds| (range(bounds), shard)), options).unwrap()
     }
 
     fn split<B: Stores>(map: &RangeShardMap<i64, B>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>> {

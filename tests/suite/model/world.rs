@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::test_runner::TestCaseError;
 use shardlet::lsm::{LocalStore, Route, RouteTarget};
 use shardlet::{
-    ErrorKind, LockToken, MappingId, MappingStatus, Result, Shard, ShardId, ShardKey, ShardLocation, ShardMap,
-    Validation,
+    BulkOptions, ErrorKind, LockToken, MappingId, MappingStatus, Result, Shard, ShardId, ShardKey, ShardLocation,
+    ShardMap, Validation,
 };
 
 use super::{Ground, KEYS, Kind, Pick, SHARDS, Step, token};
@@ -196,6 +196,41 @@ impl<'e, M: Kind, E: Ground> World<'e, M, E> {
                     let (id, number, online) = (shard_value.id(), *shard, *online);
                     self.model.touch(id);
                     self.learn(mapping, Entry { low, high, shard: id, number, online, owner: 0 });
+                }
+            }
+            Step::CreateMany { low, length, count, shard, online, beside } => {
+                let Some(on) = self.shard(*shard) else { return Ok(()) };
+                let at = |number: i64| low + number * length;
+                let wanted: Vec<_> = (0..*count).map(|number| M::covered(at(number), Some(at(number + 1)))).collect();
+                let status = if *online { MappingStatus::Online } else { MappingStatus::Offline };
+                let mut creation = M::create_many(&map, &wanted, &on, &BulkOptions::default().status(status));
+                let mut together = false;
+                if let Some((beside, _)) = self.handle(beside) {
+                    let entry = self.model.mappings.get(&beside.record().id);
+                    together = entry.is_some_and(|entry| entry.shard == on.id());
+                    creation = creation.beside(&beside);
+                }
+                let made = if together { &wanted[..] } else { &wanted[..1] };
+                let taken = |(low, high)| self.model.mappings.values().any(|entry| entry.meets(low, high));
+                let expected = if !self.model.has_shard(on.id()) {
+                    Err(ErrorKind::NotFound)
+                } else if made.iter().copied().any(taken) {
+                    Err(M::TAKEN)
+                } else {
+                    Ok(())
+                };
+                let actual = creation.next_batch().unwrap().await;
+                same(&actual, &expected)?;
+                let created = actual.as_ref().map_or(0, Vec::len);
+                check(creation.progress().created() == created, || format!("{created}: {creation:?}"))?;
+                if let Ok(mappings) = actual {
+                    let bounds: Vec<_> = mappings.iter().map(Kind::bounds).collect();
+                    check(bounds == made, || format!("{bounds:?} were created, not {made:?}"))?;
+                    let (id, number, online) = (on.id(), *shard, *online);
+                    self.model.touch(id);
+                    for (mapping, (low, high)) in mappings.into_iter().zip(made.to_vec()) {
+                        self.learn(mapping, Entry { low, high, shard: id, number, online, owner: 0 });
+                    }
                 }
             }
             Step::Delete(pick) => {
