@@ -167,7 +167,7 @@ const WEIGHTS: [(&str, usize); 23] = [
     ("update shard", 2),
     ("create", 9),
     ("create many", 5),
-    ("delete", 3),
+    ("delete", 6),
     ("offline", 6),
     ("online", 7),
     ("move", 5),
@@ -262,10 +262,22 @@ impl<B: Applied> Actor<'_, B> {
         let Some(shard) = self.some_shard(side, dice).await else { return };
         let status = if dice.in_thousand(800) { MappingStatus::Online } else { MappingStatus::Offline };
         let options = BulkOptions::default().batch_size(4).status(status);
-        let which = (dice.key(KEYS), 1 + dice.key(3), 2 + dice.key(3));
+        let Ok(mappings) = side.map.mappings().await else { return };
+        let free = |key: i64| {
+            mappings.iter().map(Keyed::bounds).all(|(low, high)| key < low || high.is_some_and(|it| it <= key))
+        };
+        // Mostly where there is room for two.
+        let rooms: Vec<_> = (0..KEYS - 1).filter(|key| free(*key) && free(key + 1)).collect();
+        let low = dice.choose(&rooms).copied().filter(|_| dice.in_thousand(850)).unwrap_or_else(|| dice.key(KEYS));
+        let length = if dice.in_thousand(700) { 1 } else { 2 };
+        let count = if dice.in_thousand(600) { 2 } else { 3 };
+        let which = (low, length, count);
         let mut creation = M::create_many(&side.map, which, &shard, &options);
-        if let Some(kept) = self.some_mapping(side, None, dice).await {
-            creation = creation.beside(&kept);
+        let held = side.handles.lock().unwrap().clone();
+        let candidates = if dice.in_thousand(200) { held } else { mappings };
+        let on_shard: Vec<_> = candidates.into_iter().filter(|it| it.record().shard.id() == shard.id()).collect();
+        if let Some(kept) = dice.choose(&on_shard) {
+            creation = creation.beside(kept);
         }
         let left = creation.progress().left();
         let Some(operation) = creation.next_batch() else { return };

@@ -20,10 +20,10 @@ pub trait Keyed: Mapping<Key = i64> {
         shard: &Shard,
         status: MappingStatus,
     ) -> Operation<Self>;
-    /// So many, one after the other; fewer where keys end.
+    /// By the first key, the length of each, and how many, one after the other; fewer where keys end.
     fn create_many<B: Stores>(
         map: &ShardMap<Self, B>,
-        (low, length, count): (i64, i64, i64),
+        which: (i64, i64, i64),
         shard: &Shard,
         options: &BulkOptions,
     ) -> BulkCreation<Self, B>;

@@ -69,6 +69,16 @@ pub struct Ledger {
     ends: Tally,
 }
 
+/// The call that an operation is of; code 14 is that of two.
+fn name_of(operation: &GlobalOperation) -> &'static str {
+    match &operation.steps {
+        OperationSteps::Mappings { steps, .. } if matches!(steps[..], [MappingStep::Keep { .. }, ..]) => {
+            "CreateMappings"
+        }
+        _ => operation.code.name(),
+    }
+}
+
 impl Ledger {
     pub async fn new(store: Sqlite, places: Vec<ShardLocation>) -> Self {
         let mut ledger = Self {
@@ -180,7 +190,7 @@ impl Ledger {
         }
         let _ = self.finished.insert(operation.id, direction);
         let by = if self.beginners.get(&operation.id) == Some(&client) { "itself" } else { "another client" };
-        self.ends.count(&format!("({direction:?} by {by})"), operation.code.name());
+        self.ends.count(&format!("({direction:?} by {by})"), name_of(&operation));
         self.note_lives();
     }
 
