@@ -1,9 +1,9 @@
 //! Every operation of managers and maps, through the public API.
 
 use shardlet::{
-    CreateMode, ErrorCode, ErrorKind, KeyRange, ListShardMap, LockToken, MappingFilter, MappingStatus, MappingUpdate,
-    Options, PlanAction, RangeMapping, RangeShardMap, Shard, ShardMapKind, ShardMapManager, ShardStatus, SqlServer,
-    SqlServerOptions, Validation,
+    BulkOptions, CreateMode, ErrorCode, ErrorKind, KeyRange, ListShardMap, LockToken, MappingFilter, MappingStatus,
+    MappingUpdate, Options, PlanAction, RangeMapping, RangeShardMap, Shard, ShardMapKind, ShardMapManager, ShardStatus,
+    SqlServer, SqlServerOptions, Validation,
 };
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ trials! { operations {
     shards_are_created_updated_and_deleted,
     keys_of_every_type,
     ranges_of_every_type,
+    many_mappings_at_once,
     stale_and_wrong_calls_are_refused,
     list_maps_do_what_the_model_does,
     range_maps_do_what_the_model_does,
@@ -258,4 +259,52 @@ async fn range_maps_do_what_the_model_does() {
         let verdict = range_map_does_what_the_model_does(&env, &format!("map {number}"), steps).await;
         verdict.unwrap_or_else(|failure| panic!("sequence {number}: {failure}\n{steps:#?}"));
     }
+}
+
+async fn many_mappings_at_once() {
+    let env = Live::new().await;
+    let manager =
+        ShardMapManager::open_or_create(env.databases.backend(SqlServerOptions::default()), Options::default());
+    let manager = manager.await.unwrap();
+    let points: ListShardMap<i64, _> = manager.create_list_shard_map("points").await.unwrap();
+    let ranges: RangeShardMap<i64, _> = manager.create_range_shard_map("ranges").await.unwrap();
+    let options = BulkOptions::default().batch_size(BulkOptions::MAX_BATCH_SIZE);
+    let wanted = |number: i64| usize::from(number >= 1_200);
+
+    let on =
+        [points.create_shard(&env.location(0)).await.unwrap(), points.create_shard(&env.location(1)).await.unwrap()];
+    let taken = points.create_mapping(2_000, &on[0]).await.unwrap();
+    let many = || (0..2_400).map(|key| (key, &on[wanted(key)]));
+    let creation = points.create_mappings(many(), &options).unwrap();
+    let error = creation.run(drop).await.unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::AlreadyExists, Some("CreateMappings")));
+    assert_eq!((creation.progress().created(), creation.progress().left()), (1_201, 1_199));
+    assert_consistent(manager.backend(), &[], "refused").await;
+    points.delete_mapping(points.mark_mapping_offline(taken).await.unwrap()).await.unwrap();
+    let again = points.create_mappings(many(), &options).unwrap();
+    assert_eq!(again.skip_existing().await.unwrap(), 1_201);
+    assert_eq!(again.run(drop).await.unwrap().created(), 1_199);
+    let made = points.mappings().await.unwrap();
+    assert!(made.iter().map(|mapping| mapping.key()).eq(0..2_400));
+    assert!(made.iter().all(|mapping| mapping.shard().id() == on[wanted(mapping.key())].id()));
+
+    let on =
+        [ranges.create_shard(&env.location(0)).await.unwrap(), ranges.create_shard(&env.location(1)).await.unwrap()];
+    let creation = ranges.create_mappings(
+        (0..2_400).map(|number| (10 * number..10 * number + 10, &on[wanted(number)])),
+        &options.clone().status(MappingStatus::Offline),
+    );
+    let mut told = Vec::new();
+    let _ = creation.unwrap().run(|progress| told.push(progress.created())).await.unwrap();
+    assert_eq!(told, [1, 1_001, 1_200, 1_201, 2_201, 2_400]);
+    let made = ranges.mappings().await.unwrap();
+    assert!(made.iter().map(|mapping| *mapping.range().low()).eq((0..2_400).map(|number| 10 * number)));
+    assert!(made.iter().all(|mapping| mapping.shard().id() == on[wanted(mapping.range().low() / 10)].id()));
+    assert!(made.iter().all(|mapping| mapping.status() == MappingStatus::Offline));
+    let overlapping =
+        ranges.create_mappings([(-5..0, &on[0]), (-100..-50, &on[0]), (23_999..24_010, &on[0])], &options);
+    let overlapping = overlapping.unwrap().beside(&made[0]);
+    assert_eq!(overlapping.run(drop).await.unwrap_err().kind(), ErrorKind::Overlaps);
+    assert_eq!(ranges.mappings().await.unwrap().len(), 2_400);
+    assert_consistent(manager.backend(), &[], "many ranges").await;
 }
