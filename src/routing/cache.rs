@@ -51,10 +51,11 @@ struct Writer<W> {
 impl<W: Word> MappingCache<W> {
     pub(crate) fn new(kind: ShardMapKind, options: &CacheOptions) -> Self {
         let time_to_live = options.time_to_live.map(|lifetime| lifetime.min(LONGEST));
-        let bounds = Bounds::new(options.capacity, time_to_live);
+        let capacity = usize::try_from(options.capacity).unwrap_or(usize::MAX);
+        let bounds = Bounds::new(capacity, time_to_live);
         Self {
             kind,
-            capacity: usize::try_from(options.capacity).unwrap_or(usize::MAX),
+            capacity,
             time_to_live,
             index: Index::new(kind),
             epoch: AtomicU64::new(0),
@@ -75,7 +76,7 @@ impl<W: Word> MappingCache<W> {
 
     /// As [`Self::get`], without counting: for a load that looks again before it asks the store.
     pub(crate) fn peek(&self, key: &W) -> Option<Arc<MappingRecord>> {
-        self.index.get(key).and_then(Entry::into_live)
+        self.index.get(key)
     }
 
     /// A number that changes when a mapping is changed or found stale. A load takes it before it reads the store.
@@ -89,7 +90,7 @@ impl<W: Word> MappingCache<W> {
         let Some(span) = Span::of(self.kind, record).filter(|_| self.capacity > 0) else {
             return false;
         };
-        let writer = self.write();
+        let mut writer = self.write();
         if self.epoch() != epoch {
             self.counters.refused(1);
             return false;
@@ -97,7 +98,7 @@ impl<W: Word> MappingCache<W> {
         let mut edits = Edits::new();
         self.plan(&mut edits, span, self.entry(record));
         self.counters.loaded(1);
-        self.commit(&writer, edits);
+        self.commit(&mut writer, edits);
         true
     }
 
@@ -126,19 +127,19 @@ impl<W: Word> MappingCache<W> {
                 self.plan(&mut edits, span, self.entry(&record));
             }
         }
-        self.commit(&writer, edits);
+        self.commit(&mut writer, edits);
     }
 
     /// Drops a mapping that was found stale, if the cache still holds that very state of it; tells whether it did.
     /// Loads under way are refused in any case.
     pub(crate) fn invalidate(&self, stale: &MappingRecord) -> bool {
-        let writer = self.write();
+        let mut writer = self.write();
         self.next_epoch();
         let Some(span) = self.cached(stale) else {
             return false;
         };
         self.counters.invalidated(1);
-        self.commit(&writer, Edits::from([(span.low(), (span, None))]));
+        self.commit(&mut writer, Edits::from([(span.low(), (span, None))]));
         true
     }
 
@@ -151,13 +152,11 @@ impl<W: Word> MappingCache<W> {
         let mut spans = disjoint(self.kind, records);
         let surplus = spans.len().saturating_sub(self.capacity);
         spans.truncate(self.capacity);
-        // The long part is done before the lock is taken, so that other changes do not wait for it.
+        // What can be done before the lock is taken is, so that other changes do not wait for it.
         let expires = self.expiry();
+        let entries: Vec<_> = spans.into_iter().map(|(span, record)| (span, Entry::new(record, expires))).collect();
         let mut bounds = self.new_bounds();
-        for (span, record) in &spans {
-            bounds.insert(span.low(), Arc::clone(record));
-        }
-        let entries: Vec<_> = spans.into_iter().map(|(span, record)| (span, Entry { record, expires })).collect();
+        put(&mut bounds, &entries.iter().map(|(span, entry)| (span.low(), entry)).collect::<Vec<_>>());
 
         let mut writer = self.write();
         if self.epoch() != epoch {
@@ -167,12 +166,13 @@ impl<W: Word> MappingCache<W> {
         self.next_epoch();
         self.counters.loaded(entries.len());
         self.counters.evicted(surplus);
-        self.index.replace(entries);
+        let newcomers = entries.len();
+        let index = self.index.replace(entries);
         std::mem::swap(&mut writer.bounds, &mut bounds);
-        self.settle(&writer);
+        self.settle(&mut writer, newcomers);
         drop(writer);
         // Nor do they wait for what was held before to be freed, which takes long for a large cache.
-        off_thread(move || drop(bounds));
+        off_thread(move || drop((index, bounds)));
         true
     }
 
@@ -182,10 +182,10 @@ impl<W: Word> MappingCache<W> {
         let mut writer = self.write();
         self.next_epoch();
         self.counters.invalidated(self.index.len());
-        self.index.replace(Vec::new());
+        let index = self.index.replace(Vec::new());
         std::mem::swap(&mut writer.bounds, &mut bounds);
         drop(writer);
-        off_thread(move || drop(bounds));
+        off_thread(move || drop((index, bounds)));
     }
 
     /// Remembers that a load begun at `epoch` found no mapping for the key, if the options ask for it.
@@ -212,7 +212,7 @@ impl<W: Word> MappingCache<W> {
     /// Where this state of the mapping is in the cache, if it is.
     fn cached(&self, record: &MappingRecord) -> Option<Span<W>> {
         let span = Span::of(self.kind, record)?;
-        self.index.at(&span.low()).filter(|entry| entry.record.id == record.id).map(|_| span)
+        self.index.at(&span.low(), |entry| entry.record.id == record.id)?.then_some(span)
     }
 
     /// Adds a mapping to the edits, and the removal of all that shares keys with it.
@@ -227,29 +227,63 @@ impl<W: Word> MappingCache<W> {
         let _ = edits.insert(span.low(), (span, Some(entry)));
     }
 
-    fn commit(&self, writer: &Writer<W>, edits: Edits<W>) {
+    fn commit(&self, writer: &mut Writer<W>, edits: Edits<W>) {
         let edits: Vec<_> = edits.into_values().collect();
-        self.index.edit(&edits);
-        for (span, entry) in edits {
-            match entry {
-                Some(entry) => writer.bounds.insert(span.low(), entry.record),
-                None => writer.bounds.remove(&span.low()),
+        for (span, _) in &edits {
+            if let Some(block) = self.index.at(&span.low(), Entry::block) {
+                let others = writer.bounds.remove(&span.low(), block);
+                self.put_again(writer, &others);
             }
         }
-        self.settle(writer);
+        let newcomers: Vec<_> = edits.iter().filter_map(|(span, entry)| Some((span.low(), entry.as_ref()?))).collect();
+        put(&mut writer.bounds, &newcomers);
+        let newcomers = newcomers.len();
+        self.index.edit(&edits);
+        self.settle(writer, newcomers);
     }
 
-    /// Takes out of the index what has left the bounds.
-    fn settle(&self, writer: &Writer<W>) {
-        let left: Vec<_> = writer.bounds.settle().into_iter().map(|low| (Span::Point(low), None)).collect();
-        if !left.is_empty() {
-            self.index.edit(&left);
-            self.counters.evicted(left.len());
+    /// Takes out of the index what has left the bounds, except what was used since it was put in: that is put in again,
+    /// a limited number of mappings at a time.
+    fn settle(&self, writer: &mut Writer<W>, newcomers: usize) {
+        let mut chances = writer.bounds.second_chances(newcomers);
+        loop {
+            let left = writer.bounds.settle();
+            if left.is_empty() {
+                return;
+            }
+            let (mut used, mut gone) = (Vec::new(), BTreeMap::new());
+            for left in left {
+                for low in left.lows.iter() {
+                    let stays = self.index.at(low, |entry| {
+                        // What is in another block has been put in again since.
+                        (entry.block() == left.block).then(|| !left.expired && chances > 0 && entry.take_use())
+                    });
+                    match stays.flatten() {
+                        Some(true) => {
+                            chances -= 1;
+                            used.push(*low);
+                        }
+                        Some(false) => drop(gone.insert(*low, (Span::Point(*low), None))),
+                        None => {}
+                    }
+                }
+            }
+            self.counters.evicted(gone.len());
+            self.index.edit(&gone.into_values().collect::<Vec<_>>());
+            // For which others may have to go.
+            self.put_again(writer, &used);
         }
+    }
+
+    /// Puts mappings in the index into the bounds once more.
+    fn put_again(&self, writer: &mut Writer<W>, lows: &[W]) {
+        writer.bounds.put(lows, |place, block| {
+            let _ = lows.get(place).and_then(|low| self.index.at(low, |entry| entry.move_to(block)));
+        });
     }
 
     fn entry(&self, record: &Arc<MappingRecord>) -> Entry {
-        Entry { record: Arc::clone(record), expires: self.expiry() }
+        Entry::new(Arc::clone(record), self.expiry())
     }
 
     /// When what is put in now expires. Taken before `moka` takes its own time, so that no entry outlives the index's.
@@ -260,17 +294,28 @@ impl<W: Word> MappingCache<W> {
     /// Fails a test if index and bounds do not hold the very same.
     #[cfg(test)]
     pub(super) fn assert_agreement(&self) {
-        let writer = self.write();
-        self.settle(&writer);
-        let index: Vec<_> = self.index.snapshot().into_iter().map(|(low, entry)| (low, entry.record)).collect();
-        let bounds = writer.bounds.snapshot();
+        let mut writer = self.write();
+        self.settle(&mut writer, 0);
+        let index: Vec<_> = self.index.snapshot().into_iter().map(|(low, entry)| (low, entry.block())).collect();
         assert_eq!(self.index.len(), index.len());
-        assert_eq!(index.len(), bounds.len());
-        assert!(index.iter().zip(&bounds).all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1)));
+        assert_eq!(index, writer.bounds.snapshot());
+    }
+
+    /// The least keys of all that is held. Uses none of it.
+    #[cfg(test)]
+    pub(super) fn lows(&self) -> Vec<W> {
+        self.index.snapshot().into_iter().map(|(low, _)| low).collect()
+    }
+
+    /// How many blocks the bounds hold.
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> usize {
+        let held = self.write().bounds.snapshot();
+        held.into_iter().map(|(_, block)| block).collect::<HashSet<_>>().len()
     }
 
     fn new_bounds(&self) -> Bounds<W> {
-        Bounds::new(u64::try_from(self.capacity).unwrap_or(u64::MAX), self.time_to_live)
+        Bounds::new(self.capacity, self.time_to_live)
     }
 
     /// Before anything is taken out: a load that begins after it is gone must not be refused, and one that began before
@@ -283,6 +328,16 @@ impl<W: Word> MappingCache<W> {
     fn write(&self) -> MutexGuard<'_, Writer<W>> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Puts entries into the bounds that are not in the index yet.
+fn put<W: Word>(bounds: &mut Bounds<W>, entries: &[(W, &Entry)]) {
+    let lows: Vec<_> = entries.iter().map(|(low, _)| *low).collect();
+    bounds.put(&lows, |place, block| {
+        if let Some((_, entry)) = entries.get(place) {
+            entry.move_to(block);
+        }
+    });
 }
 
 impl<W: Word> fmt::Debug for MappingCache<W> {

@@ -9,6 +9,9 @@ use super::testing::{KEYS, Known, Model, Place, TestWord, for_each_word, place};
 use super::{CacheOptions, MappingCache};
 use crate::model::ShardMapKind;
 
+/// A capacity that is never reached, and so large that mappings share blocks of the bounds.
+const LARGE: u64 = 1_000_000;
+
 /// Mappings are taken from all that ever were, by position; positions past the end wrap around.
 #[derive(Clone, Debug)]
 enum Step {
@@ -140,7 +143,7 @@ impl<W: TestWord> Run<W> {
 }
 
 fn like_the_model<W: TestWord>(kind: ShardMapKind, capacity: Option<u64>, steps: &[Step]) {
-    let options = CacheOptions::default().capacity(capacity.unwrap_or(1_000));
+    let options = CacheOptions::default().capacity(capacity.unwrap_or(LARGE));
     let cache = MappingCache::<W>::new(kind, &options);
     let mut run = Run { kind, cache, model: Model::new(kind), ever: Vec::new() };
     for step in steps {

@@ -5,6 +5,7 @@
 //! Invariant: a `Span` is never empty.
 
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -12,24 +13,67 @@ use crate::key::Word;
 use crate::model::{MappingRecord, ShardMapKind};
 
 /// A cached mapping. Indexes hold many, so it is kept small.
-#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) record: Arc<MappingRecord>,
-    /// When its lifetime is over; `None` is never.
-    pub(super) expires: Option<Expiry>,
+    /// The moment when its lifetime is over, or 0 for never, above [`USED`].
+    life: AtomicU64,
+    /// The block of the bounds that holds it. Read and written under the writer's lock only.
+    block: AtomicU64,
 }
 
+/// The bit that says that a lookup has found the mapping since it was last considered for making room.
+const USED: u64 = 1;
+
 impl Entry {
-    /// The mapping, unless its lifetime is over. Reads the clock only for an entry with a lifetime.
-    pub(super) fn into_live(self) -> Option<Arc<MappingRecord>> {
-        match self.expires {
-            Some(expiry) if expiry.is_over() => None,
-            _ => Some(self.record),
+    pub(super) fn new(record: Arc<MappingRecord>, expires: Option<Expiry>) -> Self {
+        let life = expires.map_or(0, |expiry| expiry.0.get() << 1);
+        Self { record, life: AtomicU64::new(life), block: AtomicU64::new(0) }
+    }
+
+    /// The mapping, marked as used, unless its lifetime is over. Reads the clock only for an entry with a lifetime, and
+    /// writes only what is not marked yet: what is looked up often is not written at all.
+    pub(super) fn find(&self) -> Option<Arc<MappingRecord>> {
+        let life = self.life.load(Ordering::Relaxed);
+        if is_over(life) {
+            return None;
         }
+        if life & USED == 0 {
+            // The other bits never change, so nothing can be lost between load and store but a mark that is taken.
+            self.life.store(life | USED, Ordering::Relaxed);
+        }
+        Some(Arc::clone(&self.record))
+    }
+
+    /// True if it was used since this was last asked, and may go on being used.
+    pub(super) fn take_use(&self) -> bool {
+        let life = self.life.load(Ordering::Relaxed);
+        self.life.store(life & !USED, Ordering::Relaxed);
+        life & USED != 0 && !is_over(life)
+    }
+
+    pub(super) fn block(&self) -> u64 {
+        self.block.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn move_to(&self, block: u64) {
+        self.block.store(block, Ordering::Relaxed);
     }
 }
 
-/// A moment in eight bytes where an `Option<Instant>` takes sixteen: nanoseconds since the first use of this clock.
+impl Clone for Entry {
+    /// A mark that a lookup sets at this very moment may be lost with the original; it only makes the mapping look
+    /// less used than it is.
+    fn clone(&self) -> Self {
+        let copy = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Relaxed));
+        Self { record: Arc::clone(&self.record), life: copy(&self.life), block: copy(&self.block) }
+    }
+}
+
+fn is_over(life: u64) -> bool {
+    life > USED && nanos(elapsed()) >= (life >> 1) - 1
+}
+
+/// A moment in 63 bits where an `Option<Instant>` takes sixteen bytes: nanoseconds since the first use of this clock.
 #[derive(Clone, Copy)]
 pub(super) struct Expiry(NonZeroU64);
 
@@ -38,10 +82,6 @@ impl Expiry {
     pub(super) fn after(lifetime: Duration) -> Self {
         Self(NonZeroU64::MIN.saturating_add(nanos(elapsed().saturating_add(lifetime))))
     }
-
-    fn is_over(self) -> bool {
-        nanos(elapsed()) >= self.0.get() - 1
-    }
 }
 
 fn elapsed() -> Duration {
@@ -49,9 +89,9 @@ fn elapsed() -> Duration {
     START.elapsed()
 }
 
-/// Five hundred years fit.
+/// Almost three hundred years fit.
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).min((u64::MAX >> 1) - 1)
 }
 
 /// The keys of a mapping: one key for a point, `[low, high)` for a range, where no `high` is +infinity.
@@ -141,14 +181,38 @@ mod tests {
 
     #[test]
     fn a_lifetime_is_over_when_it_has_passed() {
-        let entry = |lifetime| Entry { record: mapping::<u64>(1, None), expires: Some(Expiry::after(lifetime)) };
-        assert!(entry(Duration::ZERO).into_live().is_none());
-        assert!(entry(Duration::from_secs(3_600)).into_live().is_some());
-        assert!(entry(Duration::MAX).into_live().is_some());
+        let entry = |lifetime| Entry::new(mapping::<u64>(1, None), Some(Expiry::after(lifetime)));
+        assert!(entry(Duration::ZERO).find().is_none());
+        assert!(entry(Duration::from_secs(3_600)).find().is_some());
+        assert!(entry(Duration::MAX).find().is_some());
+    }
+
+    #[test]
+    fn a_lookup_is_remembered_once() {
+        for expires in [None, Some(Expiry::after(Duration::from_secs(3_600))), Some(Expiry::after(Duration::MAX))] {
+            let entry = Entry::new(mapping::<u64>(1, None), expires);
+            entry.move_to(7);
+            assert!(!entry.take_use());
+            for _ in 0..2 {
+                assert!(entry.find().is_some());
+                assert!(entry.find().is_some());
+                assert!(entry.clone().take_use(), "a copy keeps the mark");
+                assert!(entry.take_use());
+                assert!(!entry.take_use());
+            }
+            assert_eq!(entry.clone().block(), 7);
+        }
+    }
+
+    #[test]
+    fn what_is_past_its_lifetime_is_not_used() {
+        let entry = Entry::new(mapping::<u64>(1, None), Some(Expiry::after(Duration::ZERO)));
+        assert!(entry.find().is_none());
+        assert!(!entry.take_use());
     }
 
     #[test]
     fn entries_are_small() {
-        assert_eq!(size_of::<Entry>(), 16);
+        assert_eq!(size_of::<Entry>(), 24);
     }
 }

@@ -5,11 +5,13 @@
 //!
 //! Invariant: a list map holds only points, a range map only ranges.
 
+use std::sync::Arc;
+
 use super::entry::{Entry, Span};
 use super::point_index::PointIndex;
 use super::range_index::RangeIndex;
 use crate::key::Word;
-use crate::model::ShardMapKind;
+use crate::model::{MappingRecord, ShardMapKind};
 
 /// Mappings by key.
 pub(super) enum Index<W> {
@@ -32,19 +34,19 @@ impl<W: Word> Index<W> {
         }
     }
 
-    /// The mapping that holds the key. Neither locks nor allocates.
-    pub(super) fn get(&self, key: &W) -> Option<Entry> {
+    /// The mapping that holds the key, marked as used. Neither locks nor allocates.
+    pub(super) fn get(&self, key: &W) -> Option<Arc<MappingRecord>> {
         match self {
             Self::Points(points) => points.get(key),
             Self::Ranges(ranges) => ranges.get(key),
         }
     }
 
-    /// The mapping whose least key is `low`.
-    pub(super) fn at(&self, low: &W) -> Option<Entry> {
+    /// What `look` makes of the mapping whose least key is `low`.
+    pub(super) fn at<T>(&self, low: &W, look: impl FnOnce(&Entry) -> T) -> Option<T> {
         match self {
-            Self::Points(points) => points.get(low),
-            Self::Ranges(ranges) => ranges.at(low),
+            Self::Points(points) => points.at(low, look),
+            Self::Ranges(ranges) => ranges.at(low, look),
         }
     }
 
@@ -52,7 +54,7 @@ impl<W: Word> Index<W> {
     pub(super) fn overlapping(&self, span: &Span<W>) -> Vec<(Span<W>, Entry)> {
         match (self, span) {
             (Self::Ranges(ranges), Span::Range(low, high)) => ranges.overlapping(low, high.as_ref()),
-            (_, span) => self.at(&span.low()).map(|entry| (*span, entry)).into_iter().collect(),
+            (_, span) => self.at(&span.low(), Entry::clone).map(|entry| (*span, entry)).into_iter().collect(),
         }
     }
 
@@ -64,11 +66,14 @@ impl<W: Word> Index<W> {
         }
     }
 
-    /// Holds just these from now on. They are in order and do not overlap.
-    pub(super) fn replace(&self, entries: Vec<(Span<W>, Entry)>) {
+    /// Holds just these from now on. They are in order and do not overlap. To drop the answer may take long.
+    pub(super) fn replace(&self, entries: Vec<(Span<W>, Entry)>) -> Option<impl Send + use<W>> {
         match self {
-            Self::Points(points) => points.replace(&entries),
-            Self::Ranges(ranges) => ranges.replace(entries),
+            Self::Points(points) => {
+                points.replace(&entries);
+                None
+            }
+            Self::Ranges(ranges) => Some(ranges.replace(entries)),
         }
     }
 

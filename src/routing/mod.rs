@@ -3,6 +3,7 @@
 //! `router` is the way from a key to a connection. Below it are the cache of a shard map's mappings and the loads that
 //! fill it: `cache` puts together an index that lookups read (`point_index`, or `range_index` over `tree`) and `bounds`, which
 //! limit how many mappings it holds and for how long; `loads` sees to it that callers who miss the same key share one load.
+//! What a lookup finds it marks as used, in the index; the writer looks at the marks when something has to go.
 //!
 //! Invariant: a lookup that finds its mapping does no I/O, takes no lock that another lookup can hold, and allocates
 //! nothing.
@@ -12,7 +13,11 @@
 mod bounds;
 mod cache;
 #[cfg(test)]
+mod cache_memory;
+#[cfg(test)]
 mod cache_model;
+#[cfg(test)]
+mod cache_recency;
 #[cfg(test)]
 mod cache_threads;
 mod entry;

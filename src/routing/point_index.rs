@@ -5,11 +5,14 @@
 //!
 //! Invariant: changes come from one writer at a time, so that a change of many keys needs no transaction.
 
+use std::sync::Arc;
+
 use papaya::HashMap;
 
 use super::entry::{Entry, Span};
 use super::hasher::{WordHasher, random_hasher};
 use crate::key::Word;
+use crate::model::MappingRecord;
 
 /// Points in memory.
 pub(super) struct PointIndex<W> {
@@ -25,9 +28,14 @@ impl<W: Word> PointIndex<W> {
         self.map.len()
     }
 
-    /// The mapping of the key. Neither locks nor allocates.
-    pub(super) fn get(&self, key: &W) -> Option<Entry> {
-        self.map.pin().get(key).cloned()
+    /// The mapping of the key, marked as used. Neither locks nor allocates.
+    pub(super) fn get(&self, key: &W) -> Option<Arc<MappingRecord>> {
+        self.map.pin().get(key).and_then(Entry::find)
+    }
+
+    /// What `look` makes of the mapping of the key.
+    pub(super) fn at<T>(&self, key: &W, look: impl FnOnce(&Entry) -> T) -> Option<T> {
+        self.map.pin().get(key).map(look)
     }
 
     /// Sets (`Some`) or removes (`None`) the mappings of the keys.
@@ -93,7 +101,7 @@ mod tests {
             }
             assert_eq!(index.len(), model.len());
             for key in 0..KEYS {
-                assert_eq!(index.get(&W::word(key)).map(|entry| entry.record.id), model.get(&key).copied());
+                assert_eq!(index.get(&W::word(key)).map(|record| record.id), model.get(&key).copied());
             }
         }
     }

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use super::entry::{Entry, Span};
 use super::tree::Tree;
 use crate::key::Word;
+use crate::model::MappingRecord;
 
 /// Ranges in memory.
 pub(super) struct RangeIndex<W> {
@@ -43,18 +44,18 @@ impl<W: Word> RangeIndex<W> {
         self.tree.load().len()
     }
 
-    /// The mapping whose range holds the key. Neither locks nor allocates.
-    pub(super) fn get(&self, key: &W) -> Option<Entry> {
+    /// The mapping whose range holds the key, marked as used. Neither locks nor allocates.
+    pub(super) fn get(&self, key: &W) -> Option<Arc<MappingRecord>> {
         let tree = self.tree.load();
         let (_, range) = tree.at_or_below(key)?;
-        range.reaches_above(key).then(|| range.entry.clone())
+        if range.reaches_above(key) { range.entry.find() } else { None }
     }
 
-    /// The mapping whose range starts at `low`.
-    pub(super) fn at(&self, low: &W) -> Option<Entry> {
+    /// What `look` makes of the mapping whose range starts at `low`.
+    pub(super) fn at<T>(&self, low: &W, look: impl FnOnce(&Entry) -> T) -> Option<T> {
         let tree = self.tree.load();
         let (found, range) = tree.at_or_below(low)?;
-        (found == low).then(|| range.entry.clone())
+        (found == low).then(|| look(&range.entry))
     }
 
     /// The mappings that share a key with `[low, high)`, in order. One that starts at `high` does not.
@@ -85,10 +86,10 @@ impl<W: Word> RangeIndex<W> {
         self.tree.store(Arc::new(self.tree.load().edited(&edits)));
     }
 
-    /// Holds just these from now on. They are in order and do not overlap.
-    pub(super) fn replace(&self, ranges: Vec<(Span<W>, Entry)>) {
+    /// Holds just these from now on. They are in order and do not overlap. The answer is what was held before.
+    pub(super) fn replace(&self, ranges: Vec<(Span<W>, Entry)>) -> impl Send + use<W> {
         let pairs = ranges.into_iter().map(|(span, entry)| (span.low(), bounded(&span, entry))).collect();
-        self.tree.store(Arc::new(Tree::from_sorted(pairs)));
+        self.tree.swap(Arc::new(Tree::from_sorted(pairs)))
     }
 
     #[cfg(test)]
@@ -143,20 +144,20 @@ mod tests {
 
             assert_eq!(index.len(), model.held.len());
             for key in 0..2 * KEYS {
-                let found = index.get(&W::word(key)).map(|entry| entry.record.id);
+                let found = index.get(&W::word(key)).map(|record| record.id);
                 assert_eq!(found, model.get(key).map(|record| record.id));
-                let found = index.at(&W::word(key)).map(|entry| entry.record.id);
+                let found = index.at(&W::word(key), |entry| entry.record.id);
                 assert_eq!(found, model.held.get(&key).map(|known| known.record.id));
             }
         }
         let all = model.held.values().map(|known| (known.span(KIND), known.entry())).collect();
         let copy = RangeIndex::<W>::new();
-        copy.replace(all);
+        drop(copy.replace(all));
         let ids = |index: &RangeIndex<W>| -> Vec<_> {
             index.snapshot().into_iter().map(|(low, entry)| (low, entry.record.id)).collect()
         };
         assert_eq!(ids(&copy), ids(&index));
-        copy.replace(Vec::new());
+        drop(copy.replace(Vec::new()));
         assert_eq!(copy.len(), 0);
     }
 

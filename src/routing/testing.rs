@@ -93,7 +93,7 @@ impl Known {
     }
 
     pub(super) fn entry(&self) -> Entry {
-        Entry { record: Arc::clone(&self.record), expires: None }
+        Entry::new(Arc::clone(&self.record), None)
     }
 
     fn holds(&self, kind: ShardMapKind, key: u32) -> bool {

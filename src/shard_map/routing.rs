@@ -98,3 +98,23 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         self.router().statistics()
     }
 }
+
+/// Changes of the cache without any store, for benches to time.
+#[cfg(feature = "fault-points")]
+impl<M: Mapping, B: Stores> ShardMap<M, B> {
+    /// Drops a mapping from the cache as a stale one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn drop_cached(&self, mapping: &M) -> bool {
+        self.router().cache().invalidate(mapping.record())
+    }
+
+    /// Fills the cache as an eager load does.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fill_cache(&self, mappings: &[M]) -> bool {
+        let cache = self.router().cache();
+        let epoch = cache.epoch();
+        cache.replace_all(mappings.iter().map(|mapping| std::sync::Arc::clone(mapping.record())).collect(), epoch)
+    }
+}
