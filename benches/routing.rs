@@ -1,18 +1,26 @@
-//! Warm lookups: the public lookup of a shard map against a plain map and against moka, all of the same mappings.
+//! The cache as an application sees it: warm lookups by one thread and by two at once, against a plain map, a binary
+//! search and moka, all of the same mappings; filling it, and invalidating in it; and what it takes in memory.
 //!
 //! The mappings are written into the tables of a store directly, since a million operations would take hours, and are read
 //! by opening the manager with the eager load policy. Keys are drawn at random before the measurement; all contenders
 //! see the same ones in the same order, and each gives out a counted reference to the mapping.
+//!
+//! In the groups that end in `_2t` each of two threads looks up the keys of its own half of the mappings, and the time of a
+//! lookup is the time of both threads divided by the lookups of both: with two cores, half of what one thread takes.
+//! The figures of memory are printed on standard error: the heap that is freed with the last handle of a map.
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::hash::Hash;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput};
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use futures::FutureExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -32,34 +40,70 @@ const SHARDS: usize = 16;
 /// At least this many keys are looked up in turn, each of them at random.
 const LOOKUPS: usize = 1 << 16;
 /// The width of each range, in keys.
-const WIDTH: i64 = 1_000;
+const WIDTH: u64 = 1_000;
 
 fn main() -> Outcome<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    list(&mut criterion, &runtime, "list_warm_10k", 10_000)?;
-    list(&mut criterion, &runtime, "list_warm_1m", 1_000_000)?;
-    range(&mut criterion, &runtime, "range_warm_1k", 1_000)?;
-    range(&mut criterion, &runtime, "range_warm_100k", 100_000)?;
+    for (name, size) in [("list_warm_10k", 10_000), ("list_warm_1m", 1_000_000)] {
+        list::<i64>(&mut criterion, &runtime, name, size)?;
+        list::<Uuid>(&mut criterion, &runtime, name, size)?;
+    }
+    for (name, size) in [("range_warm_1k", 1_000), ("range_warm_100k", 100_000)] {
+        range::<i64>(&mut criterion, &runtime, name, size)?;
+        range::<Uuid>(&mut criterion, &runtime, name, size)?;
+    }
+    changes(&mut criterion, &runtime)?;
     criterion.final_summary();
     Ok(())
 }
 
-fn list(criterion: &mut Criterion, runtime: &Runtime, name: &str, size: usize) -> Outcome<()> {
+/// A type of key that is measured.
+trait Key: ShardKey + Copy + Ord + Hash {
+    const NAME: &'static str;
+
+    /// A key that lies at any place.
+    fn anywhere(random: &mut StdRng) -> Self;
+
+    /// The key at a place among those that the store and the language put in the same order.
+    fn at(place: u64) -> Self;
+}
+
+impl Key for i64 {
+    const NAME: &'static str = "i64";
+
+    fn anywhere(random: &mut StdRng) -> Self {
+        random.random()
+    }
+
+    fn at(place: u64) -> Self {
+        place.cast_signed()
+    }
+}
+
+impl Key for Uuid {
+    const NAME: &'static str = "uuid";
+
+    fn anywhere(random: &mut StdRng) -> Self {
+        Self::from_u128(random.random())
+    }
+
+    fn at(place: u64) -> Self {
+        // Of the last six bytes the order is the same.
+        Self::from_u128(u128::from(place))
+    }
+}
+
+fn list<K: Key>(criterion: &mut Criterion, runtime: &Runtime, name: &str, size: usize) -> Outcome<()> {
     let mut random = StdRng::seed_from_u64(7);
-    let points: Vec<i64> = (0..size).map(|_| random.random()).collect();
-    let rows = points.iter().map(|point| (*point, None));
+    let points: Vec<K> = (0..size).map(|_| K::anywhere(&mut random)).collect();
     let directory = tempfile::tempdir()?;
-    let map: ListShardMap<i64, _> = runtime.block_on(async {
-        let manager = manager(&directory, size).await?;
-        fill(&manager.create_list_shard_map::<i64>(name).await?, directory.path(), rows).await?;
-        Ok::<_, Box<dyn Error>>(self::manager(&directory, size).await?.list_shard_map(name).await?)
-    })?;
+    let map = list_map(runtime, &directory, name, &points)?;
     let mut keys = points.repeat(LOOKUPS.div_ceil(size));
     keys.shuffle(&mut random);
     check_warm(&map, &keys)?;
 
-    let mappings: HashMap<i64, Arc<PointMapping<i64>>> =
+    let mappings: HashMap<K, Arc<PointMapping<K>>> =
         runtime.block_on(map.mappings())?.into_iter().map(|mapping| (mapping.key(), Arc::new(mapping))).collect();
     let cache = moka::sync::Cache::new(u64::try_from(size)? * 2);
     for (key, mapping) in &mappings {
@@ -68,25 +112,20 @@ fn list(criterion: &mut Criterion, runtime: &Runtime, name: &str, size: usize) -
     cache.run_pending_tasks();
     let raw = ArcSwap::from_pointee(mappings);
 
-    let mut group = group(criterion, name);
-    shardlet(&mut group, &map, &keys);
-    measure(&mut group, "raw_i64", &keys, |key| raw.load().get(key).cloned());
-    measure(&mut group, "moka_i64", &keys, |key| cache.get(key));
-    group.finish();
-    Ok(())
+    let lookup = |key: &K| raw.load().get(key).cloned();
+    compare(criterion, name, &map, &keys, lookup, |group| {
+        measure(group, &format!("moka_{}", K::NAME), &keys, |key| cache.get(key));
+    });
+    drop((raw, cache));
+    report_memory::<K, _>(name, map, size)
 }
 
-fn range(criterion: &mut Criterion, runtime: &Runtime, name: &str, size: i64) -> Outcome<()> {
-    let capacity = usize::try_from(size)?;
-    let rows = (0..size).map(|number| (number * WIDTH, Some((number + 1) * WIDTH)));
+fn range<K: Key>(criterion: &mut Criterion, runtime: &Runtime, name: &str, size: usize) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
-    let map: RangeShardMap<i64, _> = runtime.block_on(async {
-        let manager = manager(&directory, capacity).await?;
-        fill(&manager.create_range_shard_map::<i64>(name).await?, directory.path(), rows).await?;
-        Ok::<_, Box<dyn Error>>(self::manager(&directory, capacity).await?.range_shard_map(name).await?)
-    })?;
+    let map = range_map::<K>(runtime, &directory, name, size)?;
     let mut random = StdRng::seed_from_u64(7);
-    let keys: Vec<i64> = (0..LOOKUPS.max(capacity)).map(|_| random.random_range(0..size * WIDTH)).collect();
+    let top = u64::try_from(size)? * WIDTH;
+    let keys: Vec<_> = (0..LOOKUPS.max(size)).map(|_| K::at(random.random_range(0..top))).collect();
     check_warm(&map, &keys)?;
 
     let mappings = runtime.block_on(map.mappings())?;
@@ -95,40 +134,177 @@ fn range(criterion: &mut Criterion, runtime: &Runtime, name: &str, size: i64) ->
         values: mappings.into_iter().map(Arc::new).collect(),
     });
 
-    let mut group = group(criterion, name);
-    shardlet(&mut group, &map, &keys);
-    measure(&mut group, "raw_i64", &keys, |key| raw.load().get(*key));
-    group.finish();
-    Ok(())
+    compare(criterion, name, &map, &keys, |key| raw.load().get(*key), |_| {});
+    drop(raw);
+    report_memory::<K, _>(name, map, size)
 }
 
-fn group<'c>(criterion: &'c mut Criterion, name: &str) -> BenchmarkGroup<'c, WallTime> {
+/// A list map with a mapping of each key, all in its cache.
+fn list_map<K: Key>(
+    runtime: &Runtime,
+    directory: &TempDir,
+    name: &str,
+    points: &[K],
+) -> Outcome<ListShardMap<K, Sqlite>> {
+    let rows = points.iter().map(|point| (*point, None));
+    runtime.block_on(async {
+        let manager = manager(directory, points.len()).await?;
+        fill(&manager.create_list_shard_map::<K>(name).await?, directory.path(), rows).await?;
+        Ok(self::manager(directory, points.len()).await?.list_shard_map(name).await?)
+    })
+}
+
+/// A range map with so many ranges next to each other, all in its cache.
+fn range_map<K: Key>(
+    runtime: &Runtime,
+    directory: &TempDir,
+    name: &str,
+    size: usize,
+) -> Outcome<RangeShardMap<K, Sqlite>> {
+    let rows = (0..u64::try_from(size)?).map(|number| (K::at(number * WIDTH), Some(K::at((number + 1) * WIDTH))));
+    runtime.block_on(async {
+        let manager = manager(directory, size).await?;
+        fill(&manager.create_range_shard_map::<K>(name).await?, directory.path(), rows).await?;
+        Ok(self::manager(directory, size).await?.range_shard_map(name).await?)
+    })
+}
+
+/// The group of a name: the two public lookups (of the cache alone, and the async one, which is ready at once when
+/// warm), the raw one, and more; and the group for two threads.
+fn compare<K: Key, M: Mapping<Key = K>, T>(
+    criterion: &mut Criterion,
+    name: &str,
+    map: &ShardMap<M, Sqlite>,
+    keys: &[K],
+    raw: impl Fn(&K) -> Option<T> + Sync,
+    more: impl FnOnce(&mut BenchmarkGroup<'_, WallTime>),
+) {
+    let name_of = |contender: &str| format!("{contender}_{}", K::NAME);
     let mut group = criterion.benchmark_group(name);
     let _ = group.throughput(Throughput::Elements(1));
-    group
+    measure(&mut group, &name_of("shardlet"), keys, |key| map.cached_mapping(key));
+    measure(&mut group, &name_of("raw"), keys, &raw);
+    measure(&mut group, &name_of("lookup_mapping"), keys, |key| map.lookup_mapping(key).now_or_never());
+    more(&mut group);
+    group.finish();
+
+    let mut sorted = keys.to_vec();
+    let (_, middle, _) = sorted.select_nth_unstable(keys.len() / 2);
+    let (low, high) = keys.iter().partition(|key| *key < middle);
+    let halves: [Vec<K>; 2] = [low, high];
+    let mut group = criterion.benchmark_group(format!("{name}_2t"));
+    let _ = group.throughput(Throughput::Elements(1));
+    measure_two(&mut group, &name_of("shardlet"), &halves, |key| map.cached_mapping(key));
+    measure_two(&mut group, &name_of("raw"), &halves, &raw);
+    group.finish();
 }
 
-/// Measures the two public lookups: of the cache alone, and the async one, which is ready at once when warm.
-fn shardlet<M: Mapping<Key = i64>>(group: &mut BenchmarkGroup<'_, WallTime>, map: &ShardMap<M, Sqlite>, keys: &[i64]) {
-    measure(group, "shardlet_i64", keys, |key| map.cached_mapping(key));
-    measure(group, "lookup_mapping_i64", keys, |key| map.lookup_mapping(key).now_or_never());
-}
-
-fn measure<T>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, keys: &[i64], lookup: impl Fn(&i64) -> Option<T>) {
+fn measure<K, T>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, keys: &[K], lookup: impl Fn(&K) -> Option<T>) {
     let _ = group.bench_function(name, |bencher| {
         let mut keys = keys.iter().cycle();
         bencher.iter(|| keys.next().and_then(|key| lookup(black_box(key))));
     });
 }
 
-/// Sorted bounds beside their values: what one would write by hand for ranges that never change.
-struct SortedRanges {
-    bounds: Vec<(i64, Option<i64>)>,
-    values: Vec<Arc<RangeMapping<i64>>>,
+fn measure_two<K: Sync, T>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    halves: &[Vec<K>; 2],
+    lookup: impl Fn(&K) -> Option<T> + Sync,
+) {
+    let _ = group.bench_function(name, |bencher| {
+        bencher.iter_custom(|count| {
+            let start = Barrier::new(halves.len());
+            let run = |keys: &[K]| {
+                let mut keys = keys.iter().cycle();
+                let _ = start.wait();
+                let begun = Instant::now();
+                for _ in 0..count.div_ceil(2) {
+                    drop(black_box(keys.next().and_then(|key| lookup(black_box(key)))));
+                }
+                (begun, Instant::now())
+            };
+            let times = thread::scope(|scope| {
+                halves.each_ref().map(|keys| scope.spawn(|| run(keys))).map(|thread| thread.join().ok())
+            });
+            let begun = times.iter().flatten().map(|(begun, _)| *begun).min();
+            let ended = times.iter().flatten().map(|(_, ended)| *ended).max();
+            begun.zip(ended).map_or(Duration::MAX, |(begun, ended)| ended - begun)
+        });
+    });
 }
 
-impl SortedRanges {
-    fn get(&self, key: i64) -> Option<Arc<RangeMapping<i64>>> {
+/// Filling the cache and invalidating in it, at two sizes: the one is to be linear, the other not to depend on the size.
+fn changes(criterion: &mut Criterion, runtime: &Runtime) -> Outcome<()> {
+    for (name, size) in [("100k", 100_000), ("1m", 1_000_000)] {
+        let mut random = StdRng::seed_from_u64(7);
+        let points: Vec<i64> = (0..size).map(|_| i64::anywhere(&mut random)).collect();
+        let directory = tempfile::tempdir()?;
+        change(criterion, runtime, &format!("list_{name}"), &list_map(runtime, &directory, name, &points)?)?;
+        let directory = tempfile::tempdir()?;
+        change(criterion, runtime, &format!("range_{name}"), &range_map::<i64>(runtime, &directory, name, size)?)?;
+    }
+    Ok(())
+}
+
+fn change<M: Mapping>(
+    criterion: &mut Criterion,
+    runtime: &Runtime,
+    name: &str,
+    map: &ShardMap<M, Sqlite>,
+) -> Outcome<()> {
+    let mappings = runtime.block_on(map.mappings())?;
+    let mut group = criterion.benchmark_group("cache_fill");
+    let _ = group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    let _ = group.throughput(Throughput::Elements(u64::try_from(mappings.len())?));
+    let _ = group.bench_function(name, |bencher| bencher.iter(|| assert!(map.fill_cache(&mappings))));
+    group.finish();
+
+    let mut scattered = mappings.clone();
+    scattered.shuffle(&mut StdRng::seed_from_u64(8));
+    scattered.truncate(mappings.len() / 2);
+    // When half of them are gone all is filled in again: the size is never far from the one that is named.
+    let mut stale: &[M] = &[];
+    let mut group = criterion.benchmark_group("cache_invalidate");
+    let _ = group.bench_function(name, |bencher| {
+        bencher.iter_custom(|count| {
+            let mut time = Duration::ZERO;
+            let mut left = usize::try_from(count).unwrap_or(usize::MAX);
+            while left > 0 {
+                if stale.is_empty() {
+                    assert!(map.fill_cache(&mappings));
+                    stale = &scattered;
+                }
+                let (now, later) = stale.split_at(left.min(stale.len()));
+                let begun = Instant::now();
+                assert!(now.iter().all(|mapping| map.drop_cached(mapping)));
+                time += begun.elapsed();
+                left -= now.len();
+                stale = later;
+            }
+            time
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+/// Drops the last handle of a map, and says what that has freed.
+fn report_memory<K: Key, M: Mapping>(name: &str, map: ShardMap<M, Sqlite>, size: usize) -> Outcome<()> {
+    let freed = -allocation_counter::measure(|| drop(map)).bytes_current;
+    let each = freed / i64::try_from(size)?;
+    eprintln!("{name}, {}: {each} bytes of heap per cached mapping in all", K::NAME);
+    Ok(())
+}
+
+/// Sorted bounds beside their values: what one would write by hand for ranges that never change.
+struct SortedRanges<K> {
+    bounds: Vec<(K, Option<K>)>,
+    values: Vec<Arc<RangeMapping<K>>>,
+}
+
+impl<K: Key> SortedRanges<K> {
+    fn get(&self, key: K) -> Option<Arc<RangeMapping<K>>> {
         let index = self.bounds.partition_point(|(low, _)| *low <= key).checked_sub(1)?;
         let (_, high) = self.bounds.get(index)?;
         if high.is_some_and(|high| key >= high) {
@@ -138,7 +314,7 @@ impl SortedRanges {
     }
 }
 
-fn bounds(range: &KeyRange<i64>) -> (i64, Option<i64>) {
+fn bounds<K: Key>(range: &KeyRange<K>) -> (K, Option<K>) {
     (*range.low(), range.high().copied())
 }
 
@@ -153,7 +329,7 @@ async fn manager(directory: &TempDir, size: usize) -> Outcome<ShardMapManager<Sq
 async fn fill<M: Mapping>(
     map: &ShardMap<M, Sqlite>,
     directory: &Path,
-    rows: impl Iterator<Item = (i64, Option<i64>)>,
+    rows: impl Iterator<Item = (M::Key, Option<M::Key>)>,
 ) -> Outcome<()> {
     let mut shards = Vec::new();
     for number in 0..SHARDS {
@@ -181,7 +357,7 @@ async fn fill<M: Mapping>(
 }
 
 /// Fails unless every key is found in the cache, so that hits are measured and nothing else.
-fn check_warm<M: Mapping<Key = i64>>(map: &ShardMap<M, Sqlite>, keys: &[i64]) -> Outcome<()> {
+fn check_warm<M: Mapping>(map: &ShardMap<M, Sqlite>, keys: &[M::Key]) -> Outcome<()> {
     match keys.iter().filter(|key| map.cached_mapping(key).is_none()).count() {
         0 => Ok(()),
         cold => Err(format!("{cold} of {} keys are not in the cache of {}", keys.len(), map.name()).into()),
