@@ -1,4 +1,4 @@
-//! Times opens and single operations on a server, given as a connection string in `SHARDLET_TEST_SQLSERVER` with the right to
+//! Times opens, single operations and the reading of all mappings on a server, given as a connection string in `SHARDLET_TEST_SQLSERVER` with the right to
 //! create databases; without one it says so and does nothing.
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +11,15 @@
     reason = "a bench fails by panicking"
 )]
 
-use std::time::Duration;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion};
+use shardlet::gsm::GlobalStore;
 use shardlet::tiberius::Command;
 use shardlet::{
-    MappingStatus, Options, RangeShardMap, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions, Validation,
+    MappingStatus, Options, RangeShardMap, ShardKey, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions,
+    Validation,
 };
 use tokio::runtime::Runtime;
 
@@ -24,7 +27,7 @@ use tokio::runtime::Runtime;
 #[allow(dead_code, reason = "the tests use the rest")]
 mod server;
 
-use server::{Databases, credentials};
+use server::{Databases, Direct, credentials};
 
 type Ranges = RangeShardMap<i64, SqlServer>;
 
@@ -45,6 +48,7 @@ fn main() {
         }
         map
     });
+    runtime.block_on(loads(&databases));
     opens(&mut criterion, &runtime, &databases, &map);
     operations(&mut criterion, &runtime, &databases, &map);
     criterion.final_summary();
@@ -111,6 +115,59 @@ fn opens(criterion: &mut Criterion, runtime: &Runtime, databases: &Databases, ma
         let offline = map.mark_mapping_offline(mapping).await.unwrap();
         map.delete_mapping(offline).await.unwrap();
     });
+}
+
+/// Prints how fast the store reads all mappings, per second: `load_all`, without the cache.
+async fn loads(databases: &Databases) {
+    const RUNS: usize = 3;
+    for size in [100_000, 1_000_000] {
+        let stores = databases.backend(SqlServerOptions::default());
+        let manager = ShardMapManager::open_or_create(stores.clone(), Options::default()).await.unwrap();
+        let map: Ranges = manager.create_range_shard_map("loaded").await.unwrap();
+        let shards = [
+            map.create_shard(&databases.location(0)).await.unwrap(),
+            map.create_shard(&databases.location(1)).await.unwrap(),
+        ];
+        let mut direct = Direct::to(&databases.global()).await;
+        fill(&mut direct, &map, shards.each_ref().map(|shard| *shard.id().as_uuid()), size).await;
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            let begun = Instant::now();
+            let loaded = stores.load_all().await.unwrap();
+            times.push(begun.elapsed());
+            assert_eq!(loaded.iter().map(|(_, mappings)| mappings.len()).sum::<usize>(), size);
+        }
+        times.sort();
+        let median = times[RUNS / 2];
+        let per_second = u128::try_from(size).unwrap() * 1_000_000_000 / median.as_nanos();
+        println!("load of {size:>9} mappings: {per_second:>9}/s ({median:.1?})");
+        direct.run("TRUNCATE TABLE __ShardManagement.ShardMappingsGlobal").await;
+        for shard in shards {
+            map.delete_shard(map.shard(shard.location()).await.unwrap()).await.unwrap();
+        }
+        manager.delete_shard_map("loaded").await.unwrap();
+    }
+}
+
+/// Writes that many mappings into the global store, straight into its table.
+async fn fill(direct: &mut Direct, map: &Ranges, shards: [uuid::Uuid; 2], size: usize) {
+    const ROWS: usize = 10_000;
+    let bound = |number: usize| i64::try_from(number * 10).unwrap().encode().unwrap();
+    let insert = "INSERT INTO __ShardManagement.ShardMappingsGlobal \
+                      (MappingId, Readable, ShardId, ShardMapId, MinValue, MaxValue, Status) \
+                  SELECT NEWID(), 1, CONVERT(uniqueidentifier, s), @P1, CONVERT(varbinary(128), l, 1), \
+                      CONVERT(varbinary(128), h, 1), 1 \
+                  FROM OPENJSON(@P2) WITH (s nvarchar(36) '$.s', l nvarchar(300) '$.l', h nvarchar(300) '$.h')";
+    for first in (0..size).step_by(ROWS) {
+        let mut rows = String::from("[");
+        for number in first..size.min(first + ROWS) {
+            let comma = if number == first { "" } else { "," };
+            let (shard, low, high) = (shards[number % 2], bound(number), bound(number + 1));
+            write!(rows, r#"{comma}{{"s":"{shard}","l":"{low}","h":"{high}"}}"#).unwrap();
+        }
+        rows.push(']');
+        direct.execute(insert, &[map.id().as_uuid(), &rows]).await;
+    }
 }
 
 /// The same login under another application name.

@@ -113,7 +113,7 @@ pub trait GlobalStore: Backend {
         id: MappingId,
     ) -> impl Future<Output = Result<Option<MappingRecord>>> + Send;
 
-    /// All shard maps with all their mappings, as of one moment.
+    /// All shard maps with all their mappings, in the order of their keys, as of one moment.
     fn load_all(&self) -> impl Future<Output = Result<Vec<(ShardMapInfo, Vec<MappingRecord>)>>> + Send;
 
     /// Locks or unlocks mappings. Refused with `ShardMapDoesNotExist`, `MappingDoesNotExist`, `MappingIsAlreadyLocked`,

@@ -79,23 +79,33 @@ struct MappingReader<'t> {
     key_type: KeyType,
     kind: ShardMapKind,
     shards: HashMap<ShardId, Arc<Shard>>,
+    /// That of the last mapping, which the next one often has, too.
+    last: Option<Arc<Shard>>,
 }
 
 impl<'t> MappingReader<'t> {
     fn new(transaction: &'t Transaction<'t>, map: &ShardMapInfo) -> Self {
-        Self { transaction, key_type: map.key_type(), kind: map.kind(), shards: HashMap::new() }
+        Self { transaction, key_type: map.key_type(), kind: map.kind(), shards: HashMap::new(), last: None }
     }
 
-    fn read(&mut self, row: &Row<'_>) -> Answer<MappingRecord> {
-        let shard_id: ShardId = guid(row, 6)?;
-        let shard = match self.shards.get(&shard_id) {
+    fn shard(&mut self, id: ShardId) -> Answer<Arc<Shard>> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.id() == id) {
+            return Ok(Arc::clone(last));
+        }
+        let shard = match self.shards.get(&id) {
             Some(shard) => Arc::clone(shard),
             None => {
-                let shard = Arc::new(shard_by_id(self.transaction, shard_id)?);
-                drop(self.shards.insert(shard_id, Arc::clone(&shard)));
+                let shard = Arc::new(shard_by_id(self.transaction, id)?);
+                drop(self.shards.insert(id, Arc::clone(&shard)));
                 shard
             }
         };
+        self.last = Some(Arc::clone(&shard));
+        Ok(shard)
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Answer<MappingRecord> {
+        let shard = self.shard(guid(row, 6)?)?;
         let low = opaque_key(row, 2, self.key_type)?;
         let high = mapping_end(row, 3, (self.kind, self.key_type), &low)?;
         Ok(MappingRecord {
@@ -162,6 +172,27 @@ fn list(transaction: &Transaction<'_>, map: &ShardMapInfo, filter: &RecordFilter
     };
     let mut reader = MappingReader::new(transaction, map);
     collect(&mut transaction.prepare_cached(&sql)?, parameters, |row| reader.read(row))
+}
+
+/// All mappings of all maps. They are read in the order in which they lie in the file, and put in that of their keys
+/// afterwards: by an index, each would be looked up on a page of its own.
+fn load_all(transaction: &Transaction<'_>) -> Answer<Vec<(ShardMapInfo, Vec<MappingRecord>)>> {
+    let maps = all_maps(transaction)?;
+    let mut loaded: Vec<_> = maps.iter().map(|map| (MappingReader::new(transaction, map), Vec::new())).collect();
+    let places: HashMap<ShardMapId, usize> = maps.iter().zip(0..).map(|(map, place)| (map.id(), place)).collect();
+    let mut statement = transaction.prepare_cached(&format!(r#"{MAPPING} NOT INDEXED WHERE "Readable" = 1"#))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let place = places.get(&guid(row, 1)?);
+        if let Some((reader, mappings)) = place.and_then(|place| loaded.get_mut(*place)) {
+            mappings.push(reader.read(row)?);
+        }
+    }
+    let in_order = |mut mappings: Vec<MappingRecord>| {
+        mappings.sort_unstable_by(|a, b| a.low.cmp(&b.low));
+        mappings
+    };
+    Ok(maps.into_iter().zip(loaded).map(|(map, (_, mappings))| (map, in_order(mappings))).collect())
 }
 
 impl Sqlite {
@@ -337,13 +368,7 @@ impl GlobalStore for Sqlite {
     }
 
     async fn load_all(&self) -> Result<Vec<(ShardMapInfo, Vec<MappingRecord>)>> {
-        self.read_global(|transaction| {
-            let maps = all_maps(transaction)?;
-            maps.into_iter()
-                .map(|map| list(transaction, &map, &RecordFilter::default()).map(|mappings| (map, mappings)))
-                .collect()
-        })
-        .await
+        self.read_global(load_all).await
     }
 
     async fn change_lock(&self, map: ShardMapId, change: &LockChange) -> Result<LockOutcome> {
