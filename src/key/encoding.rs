@@ -23,8 +23,6 @@ const MAX_TICKS: i64 = 3_155_378_975_999_999_999;
 const UNIX_EPOCH_SECONDS: i64 = 62_135_596_800;
 /// The farthest offset from UTC, in seconds: 14 hours.
 const MAX_OFFSET_SECONDS: i32 = 14 * 3600;
-/// Where each byte of an encoded GUID stands in the little-endian layout.
-const GUID_ORDER: [usize; 16] = [10, 11, 12, 13, 14, 15, 8, 9, 6, 7, 4, 5, 0, 1, 2, 3];
 
 /// `i32` as an order-preserving unsigned number.
 pub(super) fn word_of_i32(value: i32) -> u32 {
@@ -70,10 +68,11 @@ pub(super) fn decode_i64(key: &EncodedKey) -> i64 {
     i64_of_word(u64::from_be_bytes(left_aligned(key)))
 }
 
-/// A GUID in SQL Server's order, as a number.
+/// A GUID in SQL Server's order, as a number: the last six bytes, the two before them, and then the first three fields
+/// from the last to the first, each in the little-endian layout.
 pub(super) fn word_of_uuid(value: &Uuid) -> u128 {
-    let layout = value.to_bytes_le();
-    u128::from_be_bytes(GUID_ORDER.map(|from| layout.get(from).copied().unwrap_or_default()))
+    let (fields, tail) = value.as_u64_pair();
+    u128::from(tail.rotate_left(16)) << 64 | u128::from(fields.swap_bytes())
 }
 
 pub(super) fn encode_uuid(value: &Uuid) -> EncodedKey {
@@ -81,13 +80,8 @@ pub(super) fn encode_uuid(value: &Uuid) -> EncodedKey {
 }
 
 pub(super) fn decode_uuid(key: &EncodedKey) -> Uuid {
-    let mut layout = [0_u8; 16];
-    for (from, to) in left_aligned::<16>(key).into_iter().zip(GUID_ORDER) {
-        if let Some(slot) = layout.get_mut(to) {
-            *slot = from;
-        }
-    }
-    Uuid::from_bytes_le(layout)
+    let (tail, fields) = Uuid::from_bytes(left_aligned(key)).as_u64_pair();
+    Uuid::from_u64_pair(fields.swap_bytes(), tail.rotate_right(16))
 }
 
 /// The bytes of a binary key that count.

@@ -20,7 +20,7 @@ use moka::sync::Cache;
 use super::hasher::{WordHasher, random_hasher};
 use crate::key::Word;
 
-/// The most mappings in a block. An entry of `moka` takes some 300 bytes, which is ten for each of so many.
+/// The most mappings in a block. An entry of `moka` takes some 280 bytes, which is nine for each of so many.
 const LARGEST_BLOCK: usize = 32;
 
 /// The most second chances in one write, so that no write takes long however many mappings are in use.

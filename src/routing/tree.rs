@@ -1,6 +1,6 @@
 //! An ordered map that is never changed: an edit makes a new one, which shares what is untouched with the old.
 //!
-//! A tree of nodes of up to 128 children, all leaves at the same depth, so that an edit copies one node per level
+//! A tree of nodes of up to 64 children, all leaves at the same depth, so that an edit copies one node per level
 //! and a lookup does one binary search per level, each in an array that holds nothing but keys. What the values are
 //! is not known here.
 //!
@@ -10,8 +10,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// The most children of a node: an edit copies so many values, each copy being a reference count to bump.
-const FANOUT: usize = 128;
+/// The most children of a node: an edit copies so many in each level, each copy being a reference count to bump, and most
+/// of those counts are not in a processor's caches.
+const FANOUT: usize = 64;
 
 /// Neighbours that together have no more children than this become one node. Well below the fanout, so that a node at
 /// the limit is not split and joined in turn.
