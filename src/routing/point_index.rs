@@ -14,6 +14,9 @@ use super::hasher::{WordHasher, random_hasher};
 use crate::key::Word;
 use crate::model::MappingRecord;
 
+/// How many points are put in before what they replace can be freed.
+const AT_ONCE: usize = 1_024;
+
 /// Points in memory.
 pub(super) struct PointIndex<W> {
     map: HashMap<W, Entry, WordHasher>,
@@ -51,12 +54,15 @@ impl<W: Word> PointIndex<W> {
 
     /// Holds just these from now on. They are in the order of their keys.
     pub(super) fn replace(&self, points: &[(Span<W>, Entry)]) {
-        let map = self.map.pin();
-        map.reserve(points.len().saturating_sub(map.len()));
+        self.map.pin().reserve(points.len().saturating_sub(self.map.len()));
         // New ones first: a key that stays is never absent in between.
-        for (span, entry) in points {
-            let _ = map.insert(span.low(), entry.clone());
+        for points in points.chunks(AT_ONCE) {
+            let map = self.map.pin();
+            for (span, entry) in points {
+                let _ = map.insert(span.low(), entry.clone());
+            }
         }
+        let map = self.map.pin();
         if map.len() > points.len() {
             map.retain(|key, _| points.binary_search_by_key(key, |(span, _)| span.low()).is_ok());
         }
