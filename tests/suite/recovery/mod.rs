@@ -56,6 +56,7 @@ macro_rules! recovery_tests {
                     an_operation_that_was_faster_wins,
                     keys_that_others_got_in_the_meantime_are_not_taken,
                     an_unfinished_operation_of_a_dead_shard_holds_up_no_other,
+                    many_additions_that_were_left_are_kept_or_undone,
                     what_cannot_be_kept_is_refused,
                 }
                 random {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use shardlet::model::MappingRecord;
 use shardlet::{
-    DifferenceKind, Error, ErrorCode, ErrorKind, KeyRange, ListShardMap, LockToken, MappingId, Options, Resolution,
-    Shard, ShardDifference, ShardMapManager, ShardStatus,
+    BulkOptions, DifferenceKind, Error, ErrorCode, ErrorKind, KeyRange, ListShardMap, LockToken, MappingId, Options,
+    Resolution, Shard, ShardDifference, ShardMapManager, ShardStatus,
 };
 
 use super::fixture::{
@@ -445,6 +445,53 @@ pub async fn an_unfinished_operation_of_a_dead_shard_holds_up_no_other<E: Enviro
     assert_eq!(world.unfinished().await, 1, "it is left to who can reach the shard");
     assert_eq!(world.map.manager().undo_pending_operations().await.unwrap(), 1);
     world.assert_agree("in the end").await;
+}
+
+/// In the log they are a split of a mapping that the shard has, which stays as it is whatever becomes of them.
+pub async fn many_additions_that_were_left_are_kept_or_undone<E: Environment>() {
+    let world = World::<E>::new().await;
+    let change = Call::ChangeLocal { at: world.place(0), undoing: false };
+    for (call, done) in [(Call::Begin, false), (change, true)] {
+        for way in ["resolved", "rebuilt", "map rebuilt", "undone"] {
+            let about = format!("{call:?}, {way}");
+            let client = world.client().await;
+            let kept = client.map.mapping_for_key(&7).await.unwrap();
+            let token = LockToken::random();
+            let _ = world.map.lock_mapping(world.map.mapping_for_key(&7).await.unwrap(), token).await.unwrap();
+            let shard = world.shard(0).await;
+            let many = (0..20).map(|number| (200 + number..201 + number, &shard));
+            let creation = client.map.create_mappings(many, &BulkOptions::default()).unwrap().beside(&kept);
+            client.abandon(call.clone(), Fault::HoldAfter, creation.next_batch().unwrap()).await;
+
+            let differences = world.look(0).await;
+            assert_eq!(differences.unfinished_operations().len(), 1, "{about}");
+            assert_eq!(differences.of_mappings().len(), if done { 20 } else { 0 }, "{about}: {differences}");
+            let recovery = world.recovery();
+            match way {
+                "resolved" => match recovery.resolve(&differences, KeepLocal).await {
+                    // They were undone first, and then nothing is as it was seen.
+                    Err(error) => assert!(done && error.kind() == ErrorKind::Stale, "{about}: {error}"),
+                    // Where nothing differs there is nothing to resolve.
+                    Ok(()) => assert_eq!(world.map.manager().undo_pending_operations().await.unwrap(), 1, "{about}"),
+                },
+                "rebuilt" => drop(recovery.rebuild_shard(&world.place(0)).await.unwrap()),
+                "map rebuilt" => recovery.rebuild_shard_map("ranges", &world.places()).await.unwrap(),
+                _ => assert_eq!(world.map.manager().undo_pending_operations().await.unwrap(), 1, "{about}"),
+            }
+            let stays = done && way == "map rebuilt";
+            assert_eq!(world.brief(0).await.len(), if stays { 21 } else { 1 }, "{about}");
+            world.assert_agree(&about).await;
+            assert_eq!(world.map.mapping_for_key(&7).await.unwrap().id(), kept.id(), "{about}");
+            assert_eq!(world.map.mapping_lock_owner(&kept).await.unwrap(), token, "{about}");
+            assert_eq!(world.route(7).await.unwrap().shard().location(), &world.place(0), "{about}");
+            assert_eq!(world.route(210).await.map(drop).err(), (!stays).then_some(ErrorKind::NotFound), "{about}");
+            assert_eq!(world.brief(1).await, [(100, 200, ON)], "{about}");
+            let _ = world.map.unlock_mappings(token).await.unwrap();
+            for mapping in world.map.mappings().await.unwrap().into_iter().skip(2) {
+                world.map.delete_mapping(world.map.mark_mapping_offline(mapping).await.unwrap()).await.unwrap();
+            }
+        }
+    }
 }
 
 pub async fn what_cannot_be_kept_is_refused<E: Environment>() {
