@@ -43,8 +43,9 @@ async fn list(size: i64) {
     let shards = shards(&map).await;
     // Spread over all keys, in no order.
     let points = (0..size).map(|number| number.wrapping_mul(0x5851_f42d_4c95_7f2d).encode().unwrap());
-    let rows = points.zip(shards.iter().cycle()).map(|(point, shard)| (*shard, point, None));
-    filled::fill_global(&directory.path().join("gsm.db"), map.id(), 1, rows);
+    let rows = (1..).zip(points).zip(shards.iter().cycle());
+    let rows = rows.map(|((id, low), shard)| filled::Row { id, shard: *shard, low, high: None });
+    filled::fill_global(&directory.path().join("gsm.db"), map.id(), rows);
     measure("list", size, directory.path()).await;
 }
 
@@ -54,9 +55,13 @@ async fn range(size: i64) {
     let map = manager.create_range_shard_map::<i64>("range").await.unwrap();
     let shards = shards(&map).await;
     let bound = |number: i64| (number * WIDTH).encode().unwrap();
-    let rows = (0..size).zip(shards.iter().cycle());
-    let rows = rows.map(|(number, shard)| (*shard, bound(number), Some(bound(number + 1))));
-    filled::fill_global(&directory.path().join("gsm.db"), map.id(), 1, rows);
+    let rows = (1..).zip(0..size).zip(shards.iter().cycle()).map(|((id, number), shard)| filled::Row {
+        id,
+        shard: *shard,
+        low: bound(number),
+        high: Some(bound(number + 1)),
+    });
+    filled::fill_global(&directory.path().join("gsm.db"), map.id(), rows);
     measure("range", size, directory.path()).await;
 }
 

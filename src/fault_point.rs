@@ -1,4 +1,5 @@
-//! Named points that tests stop at: between the steps of an operation, and around what its stores commit.
+//! Named points that tests stop at: between the steps of an operation, and around what its stores commit. And what each
+//! statement to the embedded stores has cost, for the test that it does not grow with them.
 //!
 //! Only with the feature `fault-points`, which tests alone enable; without it a point is nothing.
 
@@ -26,4 +27,23 @@ static OBSERVER: std::sync::OnceLock<Observer> = std::sync::OnceLock::new();
 #[cfg(feature = "fault-points")]
 pub fn observe(observer: impl Fn(&'static str) + Send + Sync + 'static) -> bool {
     OBSERVER.set(Box::new(observer)).is_ok()
+}
+
+#[cfg(feature = "fault-points")]
+pub(crate) type Meter = Box<dyn Fn(&str, i64) + Send + Sync>;
+
+#[cfg(feature = "fault-points")]
+static METER: std::sync::OnceLock<Meter> = std::sync::OnceLock::new();
+
+/// Calls `meter` after every statement on connections to SQLite that are opened from now on, with its text and the steps that
+/// SQLite's machine took for it. False if the process has another meter already.
+#[cfg(feature = "fault-points")]
+pub fn meter_statements(meter: impl Fn(&str, i64) + Send + Sync + 'static) -> bool {
+    METER.set(Box::new(meter)).is_ok()
+}
+
+/// Who is told what statements cost.
+#[cfg(all(feature = "fault-points", feature = "sqlite"))]
+pub(crate) fn meter() -> Option<&'static Meter> {
+    METER.get()
 }

@@ -438,10 +438,12 @@ fn change_lock(transaction: &Transaction<'_>, map: ShardMapId, change: LockChang
         LockChange::Lock(mapping, token) => (mapping, token),
         LockChange::Unlock(mapping, _) => (mapping, LockToken::NONE),
         LockChange::UnlockAll(token) => {
+            // The literal is that of the index of locked mappings, which is used only if it stands here.
             let unlocked = transaction
                 .prepare_cached(
                     r#"UPDATE "__ShardManagement.ShardMappingsGlobal" SET "LockOwnerId" = ?3
-                       WHERE "ShardMapId" = ?1 AND "LockOwnerId" = ?2"#,
+                       WHERE "ShardMapId" = ?1 AND "LockOwnerId" = ?2
+                         AND "LockOwnerId" <> '00000000-0000-0000-0000-000000000000'"#,
                 )?
                 .execute([map.to_string(), token.to_string(), LockToken::NONE.to_string()])?;
             return Ok(LockOutcome::Changed(unlocked));

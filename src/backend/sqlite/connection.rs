@@ -248,8 +248,17 @@ impl SqliteConnection {
 /// Fails if the session has been ended, and says from which ending on the next look has to start.
 fn still_routed(transaction: &Connection, key: Option<&SessionKey>, born: Option<i64>) -> Result<Option<i64>> {
     let Some(key) = key else { return Ok(None) };
-    let Some(born) = born else { return SessionKey::newest_ending(transaction).map_err(store_fault) };
-    if key.ended_since(transaction, born).map_err(store_fault)? { Err(session_ended()) } else { Ok(Some(born)) }
+    let newest = SessionKey::newest_ending(transaction).map_err(store_fault)?;
+    match born {
+        Some(born) if newest != Some(born) => {
+            if key.ended_since(transaction, born).map_err(store_fault)? {
+                Err(session_ended())
+            } else {
+                Ok(newest)
+            }
+        }
+        Some(_) | None => Ok(newest),
+    }
 }
 
 /// The error where a statement rolled the transaction back, and the application's code did not fail with it.

@@ -10,6 +10,8 @@ mod connection;
 mod fault;
 mod file_identity;
 mod layout;
+#[cfg(feature = "fault-points")]
+mod metered;
 mod operation_lock;
 mod options;
 mod pool;

@@ -114,7 +114,7 @@ impl Database {
         blocking(move || {
             let _permit = permit;
             let mut connection = this.shared.storage.create(&this.name)?;
-            configure(&connection, &this.name, &this.shared.options)?;
+            configure(&mut connection, &this.name, &this.shared.options)?;
             use_wal(&connection, this.shared.options.timeouts.command)?;
             request(&mut connection)
         })

@@ -246,7 +246,7 @@ impl managed::Manager for Connector {
 fn open(shared: &Shared, name: &DatabaseName, permit: Option<OwnedSemaphorePermit>) -> Result<Open> {
     let identity = FileIdentity::of(shared.storage.file(name).as_deref());
     let mut connection = shared.storage.open(name)?;
-    configure(&connection, name, &shared.options)?;
+    configure(&mut connection, name, &shared.options)?;
     let tainted = Arc::new(AtomicBool::new(false));
     let watch = Arc::clone(&tainted);
     let guarded = Arc::new(AtomicBool::new(false));

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode as DriverCode, OptionalExtension, named_params};
+use rusqlite::{Connection, ErrorCode as DriverCode, OptionalExtension, named_params, params};
 use tokio::sync::Notify;
 
 use super::fault::{StatementFault, is_missing_table};
@@ -56,8 +56,9 @@ impl SessionKey {
                 r#"SELECT 1 FROM "__ShardManagement.SessionsEndedLocal"
                    WHERE "Id" > :born AND "ShardMapId" = :map AND "MinValue" = :key LIMIT 1"#
             }
+            // By number: the index would lead through all that were ever ended below the key.
             ShardMapKind::Range => {
-                r#"SELECT 1 FROM "__ShardManagement.SessionsEndedLocal"
+                r#"SELECT 1 FROM "__ShardManagement.SessionsEndedLocal" NOT INDEXED
                    WHERE "Id" > :born AND "ShardMapId" = :map AND "MinValue" <= :key
                      AND ("MaxValue" IS NULL OR "MaxValue" > :key) LIMIT 1"#
             }
@@ -76,25 +77,28 @@ pub(crate) fn record_ending(
 ) -> Result<(), StatementFault> {
     let map = map.to_string();
     let (low, high) = (keys.low.as_bytes(), keys.high.as_ref().map(EncodedKey::as_bytes));
-    let superseded = match kind {
-        ShardMapKind::List => {
+    let superseded = match (kind, high) {
+        (ShardMapKind::List, _) => {
             r#"DELETE FROM "__ShardManagement.SessionsEndedLocal"
-               WHERE "ShardMapId" = :map AND "MinValue" = :low AND :high IS NULL"#
+               WHERE "ShardMapId" = ?1 AND "MinValue" = ?2 AND ?3 IS NULL"#
         }
-        ShardMapKind::Range => {
+        // What begins above the keys is left out by the index.
+        (ShardMapKind::Range, Some(_)) => {
             r#"DELETE FROM "__ShardManagement.SessionsEndedLocal"
-               WHERE "ShardMapId" = :map AND "MinValue" >= :low
-                 AND (:high IS NULL OR ("MaxValue" IS NOT NULL AND "MaxValue" <= :high))"#
+               WHERE "ShardMapId" = ?1 AND "MinValue" >= ?2 AND "MinValue" < ?3 AND "MaxValue" <= ?3"#
+        }
+        (ShardMapKind::Range, None) => {
+            r#"DELETE FROM "__ShardManagement.SessionsEndedLocal"
+               WHERE "ShardMapId" = ?1 AND "MinValue" >= ?2 AND ?3 IS NULL"#
         }
     };
-    let parameters = named_params! { ":map": map, ":low": low, ":high": high };
-    let _ = transaction.prepare_cached(superseded)?.execute(parameters)?;
+    let _ = transaction.prepare_cached(superseded)?.execute(params![map, low, high])?;
     let recorded = transaction
         .prepare_cached(
             r#"INSERT INTO "__ShardManagement.SessionsEndedLocal" ("ShardMapId", "MinValue", "MaxValue")
-               VALUES (:map, :low, :high)"#,
+               VALUES (?1, ?2, ?3)"#,
         )?
-        .execute(parameters);
+        .execute(params![map, low, high]);
     match recorded {
         // What SQLite answers where there is no greater number left, too.
         Err(error) if error.sqlite_error_code() == Some(DriverCode::DiskFull) && !has_number_left(transaction)? => {

@@ -19,7 +19,9 @@ const LONGEST_WAIT: Duration = Duration::from_millis(i32::MAX as u64);
 const STATEMENTS: usize = 64;
 
 /// Puts a new connection into the state that every request may rely on.
-pub(super) fn configure(connection: &Connection, name: &DatabaseName, options: &SqliteOptions) -> Result<()> {
+pub(super) fn configure(connection: &mut Connection, name: &DatabaseName, options: &SqliteOptions) -> Result<()> {
+    #[cfg(feature = "fault-points")]
+    super::metered::watch(connection).map_err(store_fault)?;
     let settle = || -> rusqlite::Result<()> {
         if *name == DatabaseName::Global {
             // Statements with a range of keys and an order would otherwise be compiled anew for each value. Not where applications

@@ -337,6 +337,9 @@ fn stamp_mapping(transaction: &Transaction<'_>, operation: &GlobalOperation, map
     Ok(())
 }
 
+/// Above every key. A bound that may be missing is given as this: with `?3 IS NULL OR` before it, no index is used for it.
+const BEYOND: &[u8] = &[0xff; EncodedKey::MAX_LENGTH + 1];
+
 /// Fails if a row shares keys with the mapping, whether it is readable or not.
 fn check_collisions(
     transaction: &Transaction<'_>,
@@ -346,11 +349,13 @@ fn check_collisions(
 ) -> Step<()> {
     let map = mapping.map.to_string();
     let low = mapping.low.as_bytes();
-    let high = mapping.high.as_ref().map(EncodedKey::as_bytes);
-    let (sql, refusal) = match kind {
+    let below = mapping.high.as_ref().map_or(BEYOND, EncodedKey::as_bytes);
+    let parameters: [&dyn rusqlite::ToSql; 3] = [&map, &low, &below];
+    let (sql, parameters, refusal) = match kind {
         ShardMapKind::List => (
             r#"SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
-               WHERE "ShardMapId" = ?1 AND "MinValue" = ?2 AND ?3 IS NULL"#,
+               WHERE "ShardMapId" = ?1 AND "MinValue" = ?2"#,
+            parameters.get(..2).unwrap_or_default(),
             Refusal::MappingPointAlreadyMapped,
         ),
         // Readable ranges do not overlap, so the last one that begins below the high bound decides. Rows that are not
@@ -358,17 +363,18 @@ fn check_collisions(
         ShardMapKind::Range => (
             r#"SELECT * FROM (
                    SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
-                   WHERE "ShardMapId" = ?1 AND "Readable" = 1 AND (?3 IS NULL OR "MinValue" < ?3)
+                   WHERE "ShardMapId" = ?1 AND "Readable" = 1 AND "MinValue" < ?3
                    ORDER BY "MinValue" DESC LIMIT 1)
                UNION ALL
                SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
                WHERE "ShardMapId" = ?1 AND "OperationId" IS NOT NULL AND "Readable" = 0
-                 AND (?3 IS NULL OR "MinValue" < ?3) AND ("MaxValue" IS NULL OR "MaxValue" > ?2)"#,
+                 AND "MinValue" < ?3 AND ("MaxValue" IS NULL OR "MaxValue" > ?2)"#,
+            &parameters[..],
             Refusal::MappingRangeAlreadyMapped,
         ),
     };
     let mut statement = transaction.prepare_cached(sql)?;
-    let mut rows = statement.query(params![map, low, high])?;
+    let mut rows = statement.query(parameters)?;
     let mut pending = None;
     while let Some(row) = rows.next()? {
         // Not left to SQL: a bound that is none would be below every key, and ranges that overlap would get in.
