@@ -336,6 +336,27 @@ async fn sessions_of_another_client_are_refused_at_their_next_use() {
 }
 
 #[tokio::test]
+async fn a_session_that_saw_the_endings_of_others_ends_with_its_own() {
+    let directory = directory();
+    let (map, elsewhere) = two_clients(&directory).await;
+    let (mut low, high) = on_one_shard(&map).await;
+    let (mut busy, mut idle) = (open(&elsewhere, 25).await, open(&elsewhere, 25).await);
+    for _ in 0..2 {
+        let offline = map.mark_mapping_offline(low).await.unwrap();
+        low = map.mark_mapping_online(offline).await.unwrap();
+        assert!(is_alive(&mut busy).await);
+    }
+    let offline = map.mark_mapping_offline(high).await.unwrap();
+    let _ = map.mark_mapping_online(offline).await.unwrap();
+    // One more of others, after its own.
+    let _ = map.mark_mapping_offline(low).await.unwrap();
+    for session in [&mut busy, &mut idle] {
+        assert!(!is_alive(session).await);
+        assert!(!is_alive(session).await, "and stays so");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_slept_while_its_mapping_was_offline_is_ended_as_well() {
     let directory = directory();
     let (map, elsewhere) = two_clients(&directory).await;
