@@ -20,6 +20,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion};
+use shardlet::gsm::GlobalStore;
 use shardlet::{
     BulkCreation, BulkOptions, CacheOptions, KeyRange, ListShardMap, LoadPolicy, Mapping, MappingStatus, Options,
     RangeShardMap, Shard, ShardLocation, ShardMap, ShardMapManager, Sqlite, Stores,
@@ -159,6 +160,10 @@ async fn million<G: Ground>(ground: &G, scale: Scale) {
         if part == 0 || part == 9 {
             let cache = CacheOptions::default().capacity(2_000_000);
             let options = Options::default().load_policy(LoadPolicy::Eager).cache(cache);
+            let client = ground.client();
+            let begun = Instant::now();
+            let read: usize = client.load_all().await.unwrap().iter().map(|(_, mappings)| mappings.len()).sum();
+            report::<G>("read_all/points", read, begun.elapsed());
             let client = ground.client();
             let begun = Instant::now();
             let manager = ShardMapManager::open(client, options).await.unwrap();

@@ -1,5 +1,5 @@
-//! Times opens, single operations and the reading of all mappings on a server, given as a connection string in `SHARDLET_TEST_SQLSERVER` with the right to
-//! create databases; without one it says so and does nothing.
+//! Times opens on a server, given as a connection string in `SHARDLET_TEST_SQLSERVER` with the right to create databases; without
+//! one it says so and does nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,23 +11,18 @@
     reason = "a bench fails by panicking"
 )]
 
-use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use shardlet::gsm::GlobalStore;
 use shardlet::tiberius::Command;
-use shardlet::{
-    MappingStatus, Options, RangeShardMap, ShardKey, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions,
-    Validation,
-};
+use shardlet::{Options, RangeShardMap, ShardMapManager, SqlCredentials, SqlServer, SqlServerOptions, Validation};
 use tokio::runtime::Runtime;
 
 #[path = "../tests/live/server.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod server;
 
-use server::{Databases, Direct, credentials};
+use server::{Databases, credentials};
 
 type Ranges = RangeShardMap<i64, SqlServer>;
 
@@ -48,9 +43,7 @@ fn main() {
         }
         map
     });
-    runtime.block_on(loads(&databases));
     opens(&mut criterion, &runtime, &databases, &map);
-    operations(&mut criterion, &runtime, &databases, &map);
     criterion.final_summary();
     drop(map);
     drop(runtime);
@@ -117,136 +110,9 @@ fn opens(criterion: &mut Criterion, runtime: &Runtime, databases: &Databases, ma
     });
 }
 
-/// Prints how fast the store reads all mappings, per second: `load_all`, without the cache.
-async fn loads(databases: &Databases) {
-    const RUNS: usize = 3;
-    for size in [100_000, 1_000_000] {
-        let stores = databases.backend(SqlServerOptions::default());
-        let manager = ShardMapManager::open_or_create(stores.clone(), Options::default()).await.unwrap();
-        let map: Ranges = manager.create_range_shard_map("loaded").await.unwrap();
-        let shards = [
-            map.create_shard(&databases.location(0)).await.unwrap(),
-            map.create_shard(&databases.location(1)).await.unwrap(),
-        ];
-        let mut direct = Direct::to(&databases.global()).await;
-        fill(&mut direct, &map, shards.each_ref().map(|shard| *shard.id().as_uuid()), size).await;
-        let mut times = Vec::new();
-        for _ in 0..RUNS {
-            let begun = Instant::now();
-            let loaded = stores.load_all().await.unwrap();
-            times.push(begun.elapsed());
-            assert_eq!(loaded.iter().map(|(_, mappings)| mappings.len()).sum::<usize>(), size);
-        }
-        times.sort();
-        let median = times[RUNS / 2];
-        let per_second = u128::try_from(size).unwrap() * 1_000_000_000 / median.as_nanos();
-        println!("load of {size:>9} mappings: {per_second:>9}/s ({median:.1?})");
-        direct.run("TRUNCATE TABLE __ShardManagement.ShardMappingsGlobal").await;
-        for shard in shards {
-            map.delete_shard(map.shard(shard.location()).await.unwrap()).await.unwrap();
-        }
-        manager.delete_shard_map("loaded").await.unwrap();
-    }
-}
-
-/// Writes that many mappings into the global store, straight into its table.
-async fn fill(direct: &mut Direct, map: &Ranges, shards: [uuid::Uuid; 2], size: usize) {
-    const ROWS: usize = 10_000;
-    let bound = |number: usize| i64::try_from(number * 10).unwrap().encode().unwrap();
-    let insert = "INSERT INTO __ShardManagement.ShardMappingsGlobal \
-                      (MappingId, Readable, ShardId, ShardMapId, MinValue, MaxValue, Status) \
-                  SELECT NEWID(), 1, CONVERT(uniqueidentifier, s), @P1, CONVERT(varbinary(128), l, 1), \
-                      CONVERT(varbinary(128), h, 1), 1 \
-                  FROM OPENJSON(@P2) WITH (s nvarchar(36) '$.s', l nvarchar(300) '$.l', h nvarchar(300) '$.h')";
-    for first in (0..size).step_by(ROWS) {
-        let mut rows = String::from("[");
-        for number in first..size.min(first + ROWS) {
-            let comma = if number == first { "" } else { "," };
-            let (shard, low, high) = (shards[number % 2], bound(number), bound(number + 1));
-            write!(rows, r#"{comma}{{"s":"{shard}","l":"{low}","h":"{high}"}}"#).unwrap();
-        }
-        rows.push(']');
-        direct.execute(insert, &[map.id().as_uuid(), &rows]).await;
-    }
-}
-
 /// The same login under another application name.
 fn fresh_credentials() -> SqlCredentials {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     SqlCredentials::parse(&format!("{};Application Name=b{number}", server::login())).unwrap()
-}
-
-fn operations(criterion: &mut Criterion, runtime: &Runtime, databases: &Databases, map: &Ranges) {
-    let shards = runtime.block_on(async {
-        [map.shard(&databases.location(0)).await.unwrap(), map.shard(&databases.location(1)).await.unwrap()]
-    });
-    let next = std::cell::Cell::new(0_i64);
-    let range = || {
-        next.set(next.get() + 10);
-        next.get()..next.get() + 10
-    };
-    let mut group = criterion.benchmark_group("operation");
-    group.sample_size(50);
-    let online = || runtime.block_on(async { map.create_mapping(range(), &shards[0]).await.unwrap() });
-    let offline = || {
-        let status = MappingStatus::Offline;
-        runtime.block_on(async { map.create_mapping_with(range(), &shards[0], status).await.unwrap() })
-    };
-    group.bench_function("create_mapping", |bencher| {
-        bencher.iter_batched(
-            range,
-            |range| runtime.block_on(async { map.create_mapping(range, &shards[0]).await.unwrap() }),
-            BatchSize::PerIteration,
-        );
-    });
-    group.bench_function("split_mapping", |bencher| {
-        bencher.iter_batched(
-            || {
-                let mapping = online();
-                let at = mapping.range().low() + 5;
-                (mapping, at)
-            },
-            |(mapping, at)| runtime.block_on(async { map.split_mapping(mapping, at).await.unwrap() }),
-            BatchSize::PerIteration,
-        );
-    });
-    group.bench_function("merge_mappings", |bencher| {
-        bencher.iter_batched(
-            || {
-                let mapping = online();
-                let at = mapping.range().low() + 5;
-                runtime.block_on(async { map.split_mapping(mapping, at).await.unwrap() })
-            },
-            |(low, high)| runtime.block_on(async { map.merge_mappings(low, high).await.unwrap() }),
-            BatchSize::PerIteration,
-        );
-    });
-    group.bench_function("mark_mapping_offline", |bencher| {
-        bencher.iter_batched(
-            online,
-            |mapping| runtime.block_on(async { map.mark_mapping_offline(mapping).await.unwrap() }),
-            BatchSize::PerIteration,
-        );
-    });
-    group.bench_function("move_mapping", |bencher| {
-        bencher.iter_batched(
-            offline,
-            |mapping| runtime.block_on(async { map.move_mapping(mapping, &shards[1]).await.unwrap() }),
-            BatchSize::PerIteration,
-        );
-    });
-    group.bench_function("delete_mapping", |bencher| {
-        bencher.iter_batched(
-            offline,
-            |mapping| runtime.block_on(async { map.delete_mapping(mapping).await.unwrap() }),
-            BatchSize::PerIteration,
-        );
-    });
-    let mapping = online();
-    group.bench_function("lookup_in_the_store", |bencher| {
-        let key = *mapping.range().low();
-        bencher.to_async(runtime).iter(async || map.mapping_for_key(&key).await.unwrap());
-    });
-    group.finish();
 }
