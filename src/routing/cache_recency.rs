@@ -44,13 +44,13 @@ fn held(cache: &MappingCache<u64>) -> BTreeSet<u64> {
 #[test]
 fn what_is_used_survives_a_scan_of_ten_times_the_capacity() {
     for kind in BOTH {
-        // Blocks of 1, 1, 4 and 32; the last is scanned but twice, for time.
-        for (capacity, times) in [(20, 10), (1_000, 10), (5_000, 10), (33_000, 2)] {
+        // Blocks of 1, 1, 2 and 32. The last is scanned until its used half has been considered, for time.
+        for (capacity, scanned) in [(20, 200), (1_000, 10_000), (2_500, 25_000), (33_000, 14_000)] {
             let cache = cache(kind, capacity);
             let hot = || (0..capacity / 2).step_by(5);
-            (0..capacity).for_each(|key| load(&cache, key));
+            assert!(cache.replace_all((0..capacity).map(record).collect(), cache.epoch()));
             hot().for_each(|key| drop(look_up(&cache, key)));
-            for key in capacity..(1 + times) * capacity {
+            for key in capacity..capacity + scanned {
                 load(&cache, key);
                 assert!(cache.len() as u64 <= capacity);
                 if key % (capacity / 4) == 0 {
