@@ -53,13 +53,19 @@ async fn main() -> Outcome<()> {
     let tenants: ListShardMap<i64, _> = manager.list_shard_map("tenants").await?;
     table.add("mappings loaded eagerly", tenants.cache_statistics().entries, &clock);
     route(&mut table, &tenants, sizes.tenants, sizes.lookups)?;
-    println!("\ncache of the tenants: {:?}", tenants.cache_statistics());
 
     let ranges: RangeShardMap<i64, _> = manager.create_range_shard_map("ranges").await?;
     let on = create_shards(&mut table, &ranges, sizes.shards.min(10), "shards added to a second map").await?;
     split_and_merge(&mut table, &ranges, &on, sizes.ranges).await?;
-    println!("cache of the ranges: {:?}\n", ranges.cache_statistics());
     table.print();
+    println!(
+        "\n{:<30} {:>10} {:>10} {:>12} {:>13} {:>10}",
+        "cache", "mappings", "misses", "loads", "invalidations", "evictions"
+    );
+    for (name, cache) in [("tenants", tenants.cache_statistics()), ("ranges", ranges.cache_statistics())] {
+        let [held, misses, loads] = [cache.entries, cache.misses, cache.loads];
+        println!("{name:<30} {held:>10} {misses:>10} {loads:>12} {:>13} {:>10}", cache.invalidations, cache.evictions);
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The global store on SQLite: lookups and lists, shard maps, locks. The steps of operations are in `operation`.
 
+mod collisions;
 mod operation;
 mod schema_info;
 

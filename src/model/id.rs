@@ -62,7 +62,8 @@ id! {
 id! {
     /// Names one state of a mapping: an update, split or merge gives new ids, locking does not.
     MappingId,
-    // An index of ids that come in order grows at its end, where random ones would touch a page for each mapping.
+    // On SQLite an index of ids that come in order grows at its end, where random ones would touch a page for each mapping. SQL
+    // Server orders them otherwise, and does not mind.
     Uuid::now_v7,
     "A new one: random, after the time of its making."
 }

@@ -118,9 +118,16 @@ impl Request {
         changed
     }
 
-    /// The mappings that the operation removes or changes.
+    /// The mappings that the operation removes or changes, or that have to be there.
     pub(crate) fn sources(&self) -> Vec<Arc<MappingRecord>> {
-        self.changed(SessionsEnded::default()).removed
+        let mut sources = self.changed(SessionsEnded::default()).removed;
+        if let OperationSteps::Mappings { steps, .. } = &self.operation.steps {
+            sources.extend(steps.iter().filter_map(|step| match step {
+                MappingStep::Keep { mapping } => Some(Arc::new(mapping.clone())),
+                MappingStep::Remove { .. } | MappingStep::Update { .. } | MappingStep::Add { .. } => None,
+            }));
+        }
+        sources
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Operation, ShardMap};
-use crate::backend::Backend;
+use crate::backend::{Backend, blocking};
 use crate::error::{Error, ErrorCode, Result};
 use crate::gsm::RecordFilter;
 use crate::key::EncodedRange;
@@ -156,7 +156,7 @@ struct Batch {
     shard: Shard,
     kept: Option<Arc<MappingRecord>>,
     first: EncodedRange,
-    /// The first one among them.
+    /// All of them, the first one too.
     keys: Vec<EncodedRange>,
 }
 
@@ -241,7 +241,7 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
     /// `NotFound` if the map is gone, or the only shard that is left.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future skips them or does not.
     pub async fn skip_existing(&self) -> Result<usize> {
         let only = {
             let work = lock(&self.work);
@@ -253,24 +253,9 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
         let about = |error: Error| self.map.blame(error.with_operation(add_mappings::NAME));
         let filter = RecordFilter { range: None, shard: only };
         let there = self.map.stores().mappings(self.map.info(), &filter).await.map_err(about)?;
-        let mut one_of: HashMap<ShardId, &MappingRecord> = HashMap::new();
-        for mapping in &there {
-            let _ = one_of.entry(mapping.shard.id()).or_insert(mapping);
-        }
-        let mut work = lock(&self.work);
-        let mut skipped = 0;
-        for shard in &mut work.shards {
-            let id = shard.shard.id();
-            shard.kept = one_of.get(&id).map(|mapping| Arc::new(MappingRecord::clone(mapping)));
-            let before = shard.left.len();
-            shard.left.retain(|keys| {
-                let found = there.binary_search_by(|mapping| mapping.low.cmp(&keys.low)).ok();
-                !found.and_then(|found| there.get(found)).is_some_and(|it| it.shard.id() == id && it.high == keys.high)
-            });
-            skipped += before - shard.left.len();
-        }
-        work.progress.skipped += skipped;
-        Ok(skipped)
+        let work = Arc::clone(&self.work);
+        // Many are compared: not on a thread that others wait for.
+        blocking(move || lock(&work).skip(&there)).await
     }
 
     /// The operation that creates the next batch, and gives its mappings in the order of their keys; `None` when nothing is left.
@@ -333,6 +318,27 @@ impl Work {
             first: work.left.last()?.clone(),
             keys: work.left.iter().rev().take(size).cloned().collect(),
         })
+    }
+
+    /// Takes out of what is left what is there; says how much.
+    fn skip(&mut self, there: &[MappingRecord]) -> usize {
+        let mut one_of: HashMap<ShardId, &MappingRecord> = HashMap::new();
+        for mapping in there {
+            let _ = one_of.entry(mapping.shard.id()).or_insert(mapping);
+        }
+        let mut skipped = 0;
+        for work in &mut self.shards {
+            let id = work.shard.id();
+            work.kept = one_of.get(&id).map(|mapping| Arc::new(MappingRecord::clone(mapping)));
+            let before = work.left.len();
+            work.left.retain(|keys| {
+                let found = there.binary_search_by(|mapping| mapping.low.cmp(&keys.low)).ok();
+                !found.and_then(|found| there.get(found)).is_some_and(|it| it.shard.id() == id && it.high == keys.high)
+            });
+            skipped += before - work.left.len();
+        }
+        self.progress.skipped += skipped;
+        skipped
     }
 
     /// Takes out of what is left what an operation has created, alone or beside others. Some of it may be out already: of two

@@ -1,6 +1,6 @@
 -- The procedures of the global store: every request of this library to it. They stand beside those of the reference
 -- library and share its tables. The number in their names is that of their contract: a client calls those that it was
--- written for, so a changed procedure gets a new name and clients of two versions work side by side.
+-- written for, so from the first release on a changed procedure gets a new name and clients of two versions work side by side.
 --
 -- Safe to run twice, and by several clients at once, like 0102.sql, which comes first. Procedures that are there are
 -- altered, so that what was granted on them stays.
@@ -548,7 +548,7 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_BeginMappings', N'P') IS NULL
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_BeginMappings
     @operation uniqueidentifier, @code int, @data nvarchar(max), @map uniqueidentifier, @removes uniqueidentifier,
-    @adds uniqueidentifier, @kept uniqueidentifier, @adding bit, @steps nvarchar(max)
+    @adds uniqueidentifier, @steps nvarchar(max), @kept uniqueidentifier = NULL, @adding bit = 0
 AS
 BEGIN
     SET NOCOUNT ON;
@@ -606,8 +606,8 @@ BEGIN
             ON m.ShardMapId = @map AND m.MinValue = CONVERT(varbinary(128), s.Low, 1)
         WHERE s.Kind = 3 AND s.Validate = 1
         ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
-    -- Of ranges that do not overlap the last one that begins below the high bound decides. Rows that are not readable are parts of
-    -- readable ones, or whole ones, or beside them: unless that last one is such a row, or reaches into the new range, all is free.
+    -- Readable ranges do not overlap. What a split or a merge adds covers the same keys as readable ranges, and what else is added
+    -- is beside them. So the last row that begins below the high bound tells, if it is readable.
     IF @refusal IS NULL AND @mapKind <> 1
         SELECT TOP 1 @suspect = 1
         FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
@@ -618,30 +618,38 @@ BEGIN
             ORDER BY r.MinValue DESC) AS m
         WHERE s.Kind = 3 AND s.Validate = 1
             AND (m.Readable = 0 OR m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1));
-    -- Then it is looked at closely. A readable row that no unfinished operation can take away decides over others.
+    -- Those of which it does not tell are looked at closely. A readable row that no unfinished operation can take away decides over
+    -- others.
     IF @refusal IS NULL AND @suspect IS NOT NULL
-        SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 302 ELSE 52 END,
-            @holder = m.OperationId
+    BEGIN
+        DECLARE @suspects TABLE (Low varbinary(128) NOT NULL, Below varbinary(129) NOT NULL);
+        INSERT INTO @suspects (Low, Below)
+        SELECT CONVERT(varbinary(128), s.Low, 1), COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
         FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
             Validate bit '$.validate') AS s
         CROSS APPLY (
-            SELECT TOP 1 r.MaxValue, r.OperationId FROM __ShardManagement.ShardMappingsGlobal AS r
-            WHERE r.ShardMapId = @map AND r.Readable = 1
-                AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+            SELECT TOP 1 r.MaxValue, r.Readable FROM __ShardManagement.ShardMappingsGlobal AS r
+            WHERE r.ShardMapId = @map AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
             ORDER BY r.MinValue DESC) AS m
         WHERE s.Kind = 3 AND s.Validate = 1
-            AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
+            AND (m.Readable = 0 OR m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1));
+        SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 302 ELSE 52 END,
+            @holder = m.OperationId
+        FROM @suspects AS s
+        CROSS APPLY (
+            SELECT TOP 1 r.MaxValue, r.OperationId FROM __ShardManagement.ShardMappingsGlobal AS r
+            WHERE r.ShardMapId = @map AND r.Readable = 1 AND r.MinValue < s.Below
+            ORDER BY r.MinValue DESC) AS m
+        WHERE m.MaxValue IS NULL OR m.MaxValue > s.Low
         ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
-    IF @refusal IS NULL AND @suspect IS NOT NULL
-        SELECT TOP 1 @refusal = CASE WHEN m.OperationId = @operation THEN 302 ELSE 52 END, @holder = m.OperationId
-        FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
-            Validate bit '$.validate') AS s
-        JOIN __ShardManagement.ShardMappingsGlobal AS m
-            ON m.ShardMapId = @map AND m.OperationId IS NOT NULL AND m.Readable = 0
-            AND m.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
-            AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
-        WHERE s.Kind = 3 AND s.Validate = 1
-        ORDER BY CASE WHEN m.OperationId = @operation THEN 0 ELSE 1 END;
+        IF @refusal IS NULL
+            SELECT TOP 1 @refusal = CASE WHEN m.OperationId = @operation THEN 302 ELSE 52 END, @holder = m.OperationId
+            FROM @suspects AS s
+            JOIN __ShardManagement.ShardMappingsGlobal AS m
+                ON m.ShardMapId = @map AND m.OperationId IS NOT NULL AND m.Readable = 0
+                AND m.MinValue < s.Below AND (m.MaxValue IS NULL OR m.MaxValue > s.Low)
+            ORDER BY CASE WHEN m.OperationId = @operation THEN 0 ELSE 1 END;
+    END
     IF @refusal IS NOT NULL
     BEGIN
         IF @refusal = 52
@@ -680,8 +688,8 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_EndMappings', N'P') IS NULL
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_EndMappings
     @operation uniqueidentifier, @undo bit, @map uniqueidentifier, @removes uniqueidentifier,
-    @removesVersion uniqueidentifier, @adds uniqueidentifier, @addsVersion uniqueidentifier, @adding bit,
-    @steps nvarchar(max), @lock nvarchar(255)
+    @removesVersion uniqueidentifier, @adds uniqueidentifier, @addsVersion uniqueidentifier, @steps nvarchar(max),
+    @lock nvarchar(255), @adding bit = 0
 AS
 BEGIN
     SET NOCOUNT ON;

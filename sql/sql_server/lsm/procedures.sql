@@ -168,7 +168,7 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_ChangeLocalMappings', N'P') IS NULL
 GO
 ALTER PROCEDURE __ShardManagement.shardlet1_ChangeLocalMappings
     @operation uniqueidentifier, @undoing bit, @map uniqueidentifier, @shard uniqueidentifier,
-    @version uniqueidentifier, @before uniqueidentifier, @after uniqueidentifier, @adding bit, @steps nvarchar(max)
+    @version uniqueidentifier, @before uniqueidentifier, @after uniqueidentifier, @steps nvarchar(max), @adding bit = 0
 AS
 BEGIN
     SET NOCOUNT ON;

@@ -2,9 +2,10 @@
 
 use rusqlite::{Row, Transaction, params};
 
+use super::collisions::{self, Collision};
 use super::{Answer, STORE, SqliteGlobalSession, map_kind};
 use crate::backend::sqlite::StatementFault;
-use crate::backend::stored::{document, guid, mapping_end, mapping_status, opaque_key, optional_guid, small_number};
+use crate::backend::stored::{document, guid, mapping_status, optional_guid, small_number};
 use crate::error::{Error, Refusal, Result};
 use crate::gsm::{
     Begin, Detaching, Direction, GlobalOperation, GlobalSession, LogEntry, MappingStep, OperationSteps, ShardMending,
@@ -337,9 +338,6 @@ fn stamp_mapping(transaction: &Transaction<'_>, operation: &GlobalOperation, map
     Ok(())
 }
 
-/// Above every key. A bound that may be missing is given as this: with `?3 IS NULL OR` before it, no index is used for it.
-const BEYOND: &[u8] = &[0xff; EncodedKey::MAX_LENGTH + 1];
-
 /// Fails if a row shares keys with the mapping, whether it is readable or not.
 fn check_collisions(
     transaction: &Transaction<'_>,
@@ -347,49 +345,14 @@ fn check_collisions(
     kind: ShardMapKind,
     mapping: &MappingRecord,
 ) -> Step<()> {
-    let map = mapping.map.to_string();
-    let low = mapping.low.as_bytes();
-    let below = mapping.high.as_ref().map_or(BEYOND, EncodedKey::as_bytes);
-    let parameters: [&dyn rusqlite::ToSql; 3] = [&map, &low, &below];
-    let (sql, parameters, refusal) = match kind {
-        ShardMapKind::List => (
-            r#"SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
-               WHERE "ShardMapId" = ?1 AND "MinValue" = ?2"#,
-            parameters.get(..2).unwrap_or_default(),
-            Refusal::MappingPointAlreadyMapped,
-        ),
-        // Readable ranges do not overlap, so the last one that begins below the high bound decides. Rows that are not
-        // readable may overlap; they are stamped and few.
-        ShardMapKind::Range => (
-            r#"SELECT * FROM (
-                   SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
-                   WHERE "ShardMapId" = ?1 AND "Readable" = 1 AND "MinValue" < ?3
-                   ORDER BY "MinValue" DESC LIMIT 1)
-               UNION ALL
-               SELECT "OperationId", "MinValue", "MaxValue" FROM "__ShardManagement.ShardMappingsGlobal"
-               WHERE "ShardMapId" = ?1 AND "OperationId" IS NOT NULL AND "Readable" = 0
-                 AND "MinValue" < ?3 AND ("MaxValue" IS NULL OR "MaxValue" > ?2)"#,
-            &parameters[..],
-            Refusal::MappingRangeAlreadyMapped,
-        ),
-    };
-    let mut statement = transaction.prepare_cached(sql)?;
-    let mut rows = statement.query(parameters)?;
-    let mut pending = None;
-    while let Some(row) = rows.next()? {
-        // Not left to SQL: a bound that is none would be below every key, and ranges that overlap would get in.
-        let key_type = operation.map.key_type();
-        let begins = opaque_key(row, 1, key_type)?;
-        if mapping_end(row, 2, (kind, key_type), &begins)?.is_some_and(|end| end <= mapping.low) {
-            continue;
-        }
-        match optional_guid::<OperationId, _>(row, 0)? {
-            Some(holder) if holder != operation.id => pending = Some(holder),
-            // A row that no unfinished operation can take away decides.
-            _ => return Err(refusal.into()),
-        }
+    match collisions::find(transaction, operation, kind, mapping)? {
+        Collision::None => Ok(()),
+        Collision::Pending(holder) => Err(Stop::Pending(holder)),
+        Collision::Mapped => Err(match kind {
+            ShardMapKind::List => Refusal::MappingPointAlreadyMapped.into(),
+            ShardMapKind::Range => Refusal::MappingRangeAlreadyMapped.into(),
+        }),
     }
-    pending.map_or(Ok(()), |holder| Err(Stop::Pending(holder)))
 }
 
 fn insert_mapping(

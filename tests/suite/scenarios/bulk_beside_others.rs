@@ -203,6 +203,9 @@ async fn the_one_beside_which_others_are_created_changes<M: Many>() {
         );
         assert_consistent(probe.inner(), &[], &format!("{what:?}")).await;
         // The client that created them is not led astray by what it has cached.
+        if refusals > 0 {
+            assert_eq!(map.cached_mapping(&0), None, "{what:?}: known to be stale");
+        }
         let opened = map.open_connection_for_key(&0, &NoCredentials, Validation::Validate).await;
         let kind = match what {
             Change::Deleted => Some(ErrorKind::NotFound),
