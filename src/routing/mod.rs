@@ -19,6 +19,8 @@ mod cache_model;
 #[cfg(test)]
 mod cache_recency;
 #[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
 mod cache_threads;
 mod entry;
 mod hasher;
