@@ -10,6 +10,7 @@
 //! Invariant: the number of a block is never used again.
 //! Invariant: the listener takes no lock but that of its own list, which nobody holds while calling `moka`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,15 +31,16 @@ const SECOND_CHANCES: usize = 64;
 pub(super) struct Bounds<W> {
     /// The least keys of the mappings, by the number of their block. Each key counts.
     held: Cache<u64, Arc<[W]>, WordHasher>,
-    left: Arc<Mutex<Vec<Left<W>>>>,
+    evicted: Arc<Mutex<Vec<Evicted<W>>>>,
     capacity: usize,
     block_size: usize,
     /// The block that is being filled.
     open: u64,
 }
 
-/// A block that has to go.
-pub(super) struct Left<W> {
+/// A block that is held no longer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Evicted<W> {
     pub(super) block: u64,
     pub(super) lows: Arc<[W]>,
     /// Its lifetime is over; otherwise there was no room.
@@ -47,8 +49,8 @@ pub(super) struct Left<W> {
 
 impl<W: Word> Bounds<W> {
     pub(super) fn new(capacity: usize, time_to_live: Option<Duration>) -> Self {
-        let left = Arc::new(Mutex::new(Vec::new()));
-        let listener = Arc::clone(&left);
+        let evicted = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&evicted);
         let mut builder = Cache::builder()
             .max_capacity(u64::try_from(capacity).unwrap_or(u64::MAX))
             .weigher(|_, lows: &Arc<[W]>| u32::try_from(lows.len()).unwrap_or(u32::MAX))
@@ -57,7 +59,7 @@ impl<W: Word> Bounds<W> {
             .eviction_listener(move |block: Arc<u64>, lows, cause| {
                 // What the writer replaces or removes, it takes out of the index itself.
                 if cause.was_evicted() {
-                    lock(&listener).push(Left { block: *block, lows, expired: cause == RemovalCause::Expired });
+                    lock(&listener).push(Evicted { block: *block, lows, expired: cause == RemovalCause::Expired });
                 }
             });
         if let Some(lifetime) = time_to_live {
@@ -65,7 +67,7 @@ impl<W: Word> Bounds<W> {
         }
         // A block that goes is less than a thousandth of what fits; in a small cache mappings go one by one.
         let block_size = (capacity / 1_024).clamp(1, LARGEST_BLOCK);
-        Self { held: builder.build_with_hasher(random_hasher()), left, capacity, block_size, open: 0 }
+        Self { held: builder.build_with_hasher(random_hasher()), evicted, capacity, block_size, open: 0 }
     }
 
     /// Puts keys in that are not held, and tells of each, by its place in the list, the block that holds it now.
@@ -107,13 +109,15 @@ impl<W: Word> Bounds<W> {
         }
     }
 
-    /// Lets go of what is too much or too old, and answers the blocks that have left since the last call.
-    pub(super) fn settle(&self) -> Vec<Left<W>> {
+    /// Lets go of what is too much or too old, and answers the blocks that have gone since the last call, each once and by
+    /// their numbers.
+    pub(super) fn settle(&self) -> Vec<Evicted<W>> {
         self.held.run_pending_tasks();
-        let mut left = std::mem::take(&mut *lock(&self.left));
-        // One whose lifetime ended while it was being written is still here.
-        left.retain(|left| !self.held.contains_key(&left.block));
-        left
+        let evicted = std::mem::take(&mut *lock(&self.evicted));
+        // A block whose lifetime ended while it was being written is still held, or has gone once more since, as it was
+        // last written.
+        let last: BTreeMap<_, _> = evicted.into_iter().map(|evicted| (evicted.block, evicted)).collect();
+        last.into_values().filter(|evicted| !self.held.contains_key(&evicted.block)).collect()
     }
 
     /// How many mappings may be put in again in a write that puts in so many new ones. Few enough that others make
@@ -134,6 +138,34 @@ impl<W: Word> Bounds<W> {
 }
 
 /// The list is whole at any time, so a panic elsewhere does not make it unusable.
-fn lock<W>(list: &Mutex<Vec<Left<W>>>) -> MutexGuard<'_, Vec<Left<W>>> {
+fn lock<W>(list: &Mutex<Vec<Evicted<W>>>) -> MutexGuard<'_, Vec<Evicted<W>>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evicted(block: u64, lows: &[u64], expired: bool) -> Evicted<u64> {
+        Evicted { block, lows: lows.into(), expired }
+    }
+
+    /// A block may expire while it is being written, and then go again for want of room.
+    #[test]
+    fn a_block_that_went_twice_is_told_of_once_as_it_was_last() {
+        let mut bounds = Bounds::new(2, None);
+        let mut open = 0;
+        bounds.put(&[1], |_, block| open = block);
+        let (twice, once) = (open + 2, open + 1);
+        let list = [
+            evicted(twice, &[3, 4], true),
+            evicted(open, &[1, 2], true),
+            evicted(once, &[6], true),
+            evicted(twice, &[3, 5], false),
+        ];
+        lock(&bounds.evicted).extend(list);
+        assert_eq!(bounds.settle(), [evicted(once, &[6], true), evicted(twice, &[3, 5], false)]);
+        assert_eq!(bounds.settle(), []);
+        assert_eq!(bounds.snapshot(), [(1, open)]);
+    }
 }

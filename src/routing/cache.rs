@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Evicted};
 use super::entry::{Entry, Expiry, Span, disjoint};
 use super::index::Index;
 use super::missing::MissingKeys;
@@ -247,16 +247,16 @@ impl<W: Word> MappingCache<W> {
     fn settle(&self, writer: &mut Writer<W>, newcomers: usize) {
         let mut chances = writer.bounds.second_chances(newcomers);
         loop {
-            let left = writer.bounds.settle();
-            if left.is_empty() {
+            let evicted = writer.bounds.settle();
+            if evicted.is_empty() {
                 return;
             }
             let (mut used, mut gone) = (Vec::new(), BTreeMap::new());
-            for left in left {
-                for low in left.lows.iter() {
+            for Evicted { block, lows, expired } in &evicted {
+                for low in lows.iter() {
                     let stays = self.index.at(low, |entry| {
                         // What is in another block has been put in again since.
-                        (entry.block() == left.block).then(|| !left.expired && chances > 0 && entry.take_use())
+                        (entry.block() == *block).then(|| !expired && chances > 0 && entry.take_use())
                     });
                     match stays.flatten() {
                         Some(true) => {
