@@ -621,35 +621,38 @@ BEGIN
     -- Those of which it does not tell are looked at closely. A readable row that no unfinished operation can take away decides over
     -- others.
     IF @refusal IS NULL AND @suspect IS NOT NULL
-    BEGIN
-        DECLARE @suspects TABLE (Low varbinary(128) NOT NULL, Below varbinary(129) NOT NULL);
-        INSERT INTO @suspects (Low, Below)
-        SELECT CONVERT(varbinary(128), s.Low, 1), COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+        SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 302 ELSE 52 END,
+            @holder = m.OperationId
         FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
             Validate bit '$.validate') AS s
         CROSS APPLY (
             SELECT TOP 1 r.MaxValue, r.Readable FROM __ShardManagement.ShardMappingsGlobal AS r
             WHERE r.ShardMapId = @map AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
-            ORDER BY r.MinValue DESC) AS m
-        WHERE s.Kind = 3 AND s.Validate = 1
-            AND (m.Readable = 0 OR m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1));
-        SELECT TOP 1 @refusal = CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 302 ELSE 52 END,
-            @holder = m.OperationId
-        FROM @suspects AS s
+            ORDER BY r.MinValue DESC) AS l
         CROSS APPLY (
             SELECT TOP 1 r.MaxValue, r.OperationId FROM __ShardManagement.ShardMappingsGlobal AS r
-            WHERE r.ShardMapId = @map AND r.Readable = 1 AND r.MinValue < s.Below
+            WHERE r.ShardMapId = @map AND r.Readable = 1
+                AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
             ORDER BY r.MinValue DESC) AS m
-        WHERE m.MaxValue IS NULL OR m.MaxValue > s.Low
+        WHERE s.Kind = 3 AND s.Validate = 1
+            AND (l.Readable = 0 OR l.MaxValue IS NULL OR l.MaxValue > CONVERT(varbinary(128), s.Low, 1))
+            AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
         ORDER BY CASE WHEN m.OperationId IS NULL OR m.OperationId = @operation THEN 0 ELSE 1 END;
-        IF @refusal IS NULL
-            SELECT TOP 1 @refusal = CASE WHEN m.OperationId = @operation THEN 302 ELSE 52 END, @holder = m.OperationId
-            FROM @suspects AS s
-            JOIN __ShardManagement.ShardMappingsGlobal AS m
-                ON m.ShardMapId = @map AND m.OperationId IS NOT NULL AND m.Readable = 0
-                AND m.MinValue < s.Below AND (m.MaxValue IS NULL OR m.MaxValue > s.Low)
-            ORDER BY CASE WHEN m.OperationId = @operation THEN 0 ELSE 1 END;
-    END
+    IF @refusal IS NULL AND @suspect IS NOT NULL
+        SELECT TOP 1 @refusal = CASE WHEN m.OperationId = @operation THEN 302 ELSE 52 END, @holder = m.OperationId
+        FROM OPENJSON(@steps) WITH (Kind int '$.kind', Low varchar(260) '$.min', High varchar(260) '$.max',
+            Validate bit '$.validate') AS s
+        CROSS APPLY (
+            SELECT TOP 1 r.MaxValue, r.Readable FROM __ShardManagement.ShardMappingsGlobal AS r
+            WHERE r.ShardMapId = @map AND r.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+            ORDER BY r.MinValue DESC) AS l
+        JOIN __ShardManagement.ShardMappingsGlobal AS m
+            ON m.ShardMapId = @map AND m.OperationId IS NOT NULL AND m.Readable = 0
+            AND m.MinValue < COALESCE(CONVERT(varbinary(129), s.High, 1), @beyond)
+            AND (m.MaxValue IS NULL OR m.MaxValue > CONVERT(varbinary(128), s.Low, 1))
+        WHERE s.Kind = 3 AND s.Validate = 1
+            AND (l.Readable = 0 OR l.MaxValue IS NULL OR l.MaxValue > CONVERT(varbinary(128), s.Low, 1))
+        ORDER BY CASE WHEN m.OperationId = @operation THEN 0 ELSE 1 END;
     IF @refusal IS NOT NULL
     BEGIN
         IF @refusal = 52
