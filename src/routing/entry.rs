@@ -64,9 +64,17 @@ impl Clone for Entry {
     /// A mark that a lookup sets at this very moment may be lost with the original; it only makes the mapping look
     /// less used than it is.
     fn clone(&self) -> Self {
+        #[cfg(test)]
+        CLONES.set(CLONES.get() + 1);
         let copy = |number: &AtomicU64| AtomicU64::new(number.load(Ordering::Relaxed));
         Self { record: Arc::clone(&self.record), life: copy(&self.life), block: copy(&self.block) }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many entries this thread has cloned.
+    pub(super) static CLONES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 fn is_over(life: u64) -> bool {

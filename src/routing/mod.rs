@@ -13,6 +13,8 @@
 mod bounds;
 mod cache;
 #[cfg(test)]
+mod cache_growth;
+#[cfg(test)]
 mod cache_memory;
 #[cfg(test)]
 mod cache_model;
