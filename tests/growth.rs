@@ -14,17 +14,20 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use shardlet::{
-    Durability, Error, ErrorCode, ErrorKind, LockToken, Mapping, NoCredentials, Options, PointMapping, RangeMapping,
-    Shard, ShardKey, ShardLocation, ShardMap, ShardMapManager, ShardStatus, Sqlite, SqliteOptions, Validation,
-    fault_point,
+    BulkOptions, Durability, Error, ErrorCode, ErrorKind, LockToken, NoCredentials, Options, PointMapping,
+    RangeMapping, Shard, ShardKey, ShardLocation, ShardMap, ShardMapManager, ShardStatus, Sqlite, SqliteOptions,
+    Validation, fault_point,
 };
 
+#[path = "suite/support/create_many.rs"]
+mod create_many;
 #[path = "suite/support/filled.rs"]
 mod filled;
 #[path = "suite/support/probe.rs"]
 #[allow(dead_code, reason = "the suites use the rest")]
 mod probe;
 
+use create_many::CreateMany;
 use probe::{Call, Fault, Probe};
 
 type Backend = Probe<Sqlite>;
@@ -67,7 +70,7 @@ impl Meter {
 const WIDTH: i64 = 10;
 
 /// The kinds of maps: how their mappings are made and taken apart.
-trait Kind: Mapping<Key = i64> {
+trait Kind: CreateMany {
     async fn map(manager: &ShardMapManager<Backend>) -> ShardMap<Self, Backend>;
     fn high(low: i64) -> Option<i64>;
     async fn create(map: &ShardMap<Self, Backend>, low: i64, shard: &Shard) -> shardlet::Result<Self>;
@@ -149,17 +152,20 @@ async fn costs<M: Kind>(size: Size) -> Costs {
     }
     // The first time connections are opened, too. The shards of all keys are the first and the second.
     let middle = size.mappings / 2 / i64::try_from(size.shards).unwrap() * i64::try_from(size.shards).unwrap();
-    let _ = calls(&probe, &manager, &map, middle * WIDTH, 1_000).await;
-    calls(&probe, &manager, &map, (middle + i64::try_from(size.shards).unwrap()) * WIDTH, 1_001).await
+    let _ = calls(&probe, &manager, &map, middle * WIDTH, 0).await;
+    calls(&probe, &manager, &map, (middle + i64::try_from(size.shards).unwrap()) * WIDTH, 1).await
 }
 
-/// What each call costs around a mapping that is on the first shard; of the keys above it some are free.
+/// How many mappings are created at once.
+const BATCH: i64 = 100;
+
+/// What each call costs around a mapping that is on the first shard; of the keys above each mapping some are free.
 async fn calls<M: Kind>(
     probe: &Backend,
     manager: &ShardMapManager<Backend>,
     map: &ShardMap<M, Backend>,
     key: i64,
-    new_shard: usize,
+    round: i64,
 ) -> Costs {
     let mut meter = Meter::default();
     let open = |validation| map.open_connection_for_key(&key, &NoCredentials, validation);
@@ -214,7 +220,15 @@ async fn calls<M: Kind>(
     let mapping = map.mark_mapping_offline(mapping).await.unwrap();
     meter.of("delete", map.delete_mapping(mapping)).await.unwrap();
 
-    let shard = meter.of("create a shard", map.create_shard(&location(new_shard))).await.unwrap();
+    // Each above a mapping of its own, and above what the round before has made there.
+    let bounds = (1..=BATCH).map(|number| key - WIDTH * number + WIDTH / 2 + 1 + round).map(|low| (low, Some(low + 1)));
+    let batch = M::create_many(map, bounds.map(|bounds| (bounds, &shard)), &BulkOptions::default()).unwrap();
+    let batch = batch.beside(&map.mapping_for_key(&key).await.unwrap());
+    let made = meter.of("create many", batch.next_batch().unwrap()).await.unwrap();
+    assert_eq!(made.len(), usize::try_from(BATCH).unwrap());
+
+    let new_shard = location(1_000 + usize::try_from(round).unwrap());
+    let shard = meter.of("create a shard", map.create_shard(&new_shard)).await.unwrap();
     let shard = meter.of("update a shard", map.update_shard(shard, ShardStatus::Offline)).await.unwrap();
     meter.of("delete a shard", map.delete_shard(shard)).await.unwrap();
     meter.0
