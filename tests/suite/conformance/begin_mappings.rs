@@ -102,6 +102,85 @@ pub async fn adding_a_range<E: Environment>() {
     begun(fixture.begin(&add(&map, &record(&second, 50, Some(60)))).await, "beside it");
 }
 
+/// Parts of the same keys are there twice, readable ones and those that may take their place.
+pub async fn ranges_beside_a_replacement<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let (whole, low, high) = ((0, Some(100)), (0, Some(50)), (50, Some(100)));
+    for (about, code, old, new) in [
+        ("split", OperationCode::SplitMapping, &[whole][..], &[low, high][..]),
+        ("merge", OperationCode::MergeMappings, &[low, high], &[whole]),
+        ("update", OperationCode::UpdateRangeMapping, &[whole], &[whole]),
+    ] {
+        let map = fixture.map(about, ShardMapKind::Range).await;
+        let (shard, other) = (fixture.shard(&map, 0).await, fixture.shard(&map, 1).await);
+        let mut sources = Vec::new();
+        for (low, high) in old {
+            sources.push(fixture.mapping(&map, record(&shard, *low, *high)).await);
+        }
+        let replacement = if code == OperationCode::UpdateRangeMapping {
+            update(&map, &sources[0], MappingStatus::Online, &shard, NONE).0
+        } else {
+            let sources: Vec<_> = sources.iter().map(|source| (source, NONE)).collect();
+            let parts: Vec<_> = new.iter().map(|(low, high)| record(&shard, *low, *high)).collect();
+            replace(code, &map, &sources, &parts.iter().collect::<Vec<_>>())
+        };
+        fixture.start(&replacement).await;
+        for (low, high) in [(-10, 5), (20, 30), (60, 70), (45, 55), (90, 130), (0, 100), (0, 50), (50, 100)] {
+            let about = format!("{about}, {low} to {high}");
+            let met = fixture.begin(&add(&map, &record(&other, low, Some(high)))).await;
+            assert_eq!(pending(met, &about).id, replacement.id, "{about}");
+        }
+        for (low, high) in [(100, 110), (-10, 0)] {
+            let operation = add(&map, &record(&other, low, Some(high)));
+            begun(fixture.begin(&operation).await, &format!("{about}, {low} to {high}"));
+            fixture.end(&operation, Direction::Undo).await.unwrap();
+        }
+        fixture.end(&replacement, Direction::Undo).await.unwrap();
+        fixture.assert_free(&map, about).await;
+    }
+}
+
+pub async fn ranges_beside_additions<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let map = fixture.map("map", ShardMapKind::Range).await;
+    let shards = [fixture.shard(&map, 0).await, fixture.shard(&map, 1).await, fixture.shard(&map, 2).await];
+    let on = |shard: usize, low, high| record(&shards[shard], low, Some(high));
+    let kept = fixture.mapping(&map, on(0, 0, 10)).await;
+    let _ = fixture.mapping(&map, on(2, 1_000, 1_010)).await;
+    let one = add(&map, &on(1, 40, 50));
+    fixture.start(&one).await;
+    // With as much room between two as they take.
+    let many: Vec<_> = (0..40).map(|number| on(0, 100 + 20 * number, 110 + 20 * number)).collect();
+    let many = add_beside(&map, &kept, &shards[0], &many);
+    fixture.start(&many).await;
+
+    for (low, high) in [(50, 60), (30, 40), (10, 40), (50, 100), (110, 120), (490, 500), (890, 1_000), (1_010, 1_020)] {
+        let operation = add(&map, &on(2, low, high));
+        begun(fixture.begin(&operation).await, &format!("{low} to {high}"));
+        fixture.end(&operation, Direction::Undo).await.unwrap();
+    }
+    for (low, high, operation) in [
+        (45, 47, &one),
+        (30, 60, &one),
+        (105, 106, &many),
+        (95, 101, &many),
+        (110, 121, &many),
+        (489, 491, &many),
+        (60, 1_000, &many),
+    ] {
+        let met = fixture.begin(&add(&map, &on(2, low, high))).await;
+        assert_eq!(pending(met, &format!("{low} to {high}")).id, operation.id, "{low} to {high}");
+    }
+    // Undoing them would not make room here.
+    for (low, high) in [(9, 47), (9, 106), (5, 1_000), (889, 1_001), (45, 1_001), (1_005, 1_006)] {
+        let about = format!("{low} to {high}");
+        refused(fixture.begin(&add(&map, &on(2, low, high))).await, Refusal::MappingRangeAlreadyMapped, &about);
+    }
+    fixture.end(&one, Direction::Undo).await.unwrap();
+    fixture.end(&many, Direction::Undo).await.unwrap();
+    fixture.assert_free(&map, "in the end").await;
+}
+
 pub async fn removing_a_mapping<E: Environment>() {
     let fixture = Fixture::<E>::new().await;
     for kind in [ShardMapKind::List, ShardMapKind::Range] {

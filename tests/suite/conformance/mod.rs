@@ -93,6 +93,8 @@ macro_rules! conformance {
                     a_missing_map_or_shard_is_refused,
                     adding_a_point,
                     adding_a_range,
+                    ranges_beside_a_replacement,
+                    ranges_beside_additions,
                     removing_a_mapping,
                     updating_a_mapping,
                     moving_a_mapping,
