@@ -25,14 +25,23 @@ use futures::FutureExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use shardlet::rusqlite::{Connection, params};
 use shardlet::{
-    CacheOptions, KeyRange, ListShardMap, LoadPolicy, Mapping, MappingStatus, Options, PointMapping, RangeMapping,
-    RangeShardMap, ShardKey, ShardLocation, ShardMap, ShardMapManager, Sqlite,
+    CacheOptions, KeyRange, ListShardMap, LoadPolicy, Mapping, Options, PointMapping, RangeMapping, RangeShardMap,
+    ShardKey, ShardLocation, ShardMap, ShardMapManager, Sqlite,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
+
+#[path = "../tests/suite/support/filled.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a file of the tests, which use the rest"
+)]
+mod filled;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -340,25 +349,13 @@ async fn fill<M: Mapping>(
     let mut shards = Vec::new();
     for number in 0..SHARDS {
         let shard = map.create_shard(&ShardLocation::new("server", format!("shard_{number}"))).await?;
-        shards.push(shard.id().to_string());
+        shards.push(shard.id());
     }
-    let mut connection = Connection::open(directory.join("gsm.db"))?;
-    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000")?;
-    let transaction = connection.transaction()?;
-    {
-        let sql = r#"INSERT INTO "__ShardManagement.ShardMappingsGlobal"
-                     ("MappingId", "Readable", "ShardId", "ShardMapId", "MinValue", "MaxValue", "Status")
-                     VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6)"#;
-        let mut statement = transaction.prepare(sql)?;
-        let online = MappingStatus::Online as i64;
-        for ((number, (low, high)), shard) in (1..).zip(rows).zip(shards.iter().cycle()) {
-            let (id, low) = (Uuid::from_u128(number).to_string(), low.encode()?);
-            let high = high.map(|high| high.encode()).transpose()?;
-            let high = high.as_ref().map(|high| high.as_bytes());
-            let _ = statement.execute(params![id, shard, map.id().to_string(), low.as_bytes(), high, online])?;
-        }
-    }
-    transaction.commit()?;
+    let rows = (1..).zip(rows).zip(shards.into_iter().cycle()).map(|((id, (low, high)), shard)| {
+        Ok(filled::Row { id, shard, low: low.encode()?, high: high.map(|high| high.encode()).transpose()? })
+    });
+    let rows = rows.collect::<shardlet::Result<Vec<_>>>()?;
+    filled::fill_global(&directory.join("gsm.db"), map.id(), rows);
     Ok(())
 }
 
