@@ -271,8 +271,10 @@ impl<B: Applied> Actor<'_, B> {
         let low = dice.choose(&rooms).copied().filter(|_| dice.in_thousand(850)).unwrap_or_else(|| dice.key(KEYS));
         let length = if dice.in_thousand(700) { 1 } else { 2 };
         let count = if dice.in_thousand(600) { 2 } else { 3 };
-        let which = (low, length, count);
-        let mut creation = M::create_many(&side.map, which, &shard, &options);
+        // One after the other; fewer where keys end.
+        let bounds = (0..count).map(|number| (low + number * length, low + (number + 1) * length));
+        let bounds = bounds.filter(|(_, high)| *high <= KEYS).map(|(low, high)| ((low, Some(high)), &shard));
+        let mut creation = M::create_many(&side.map, bounds, &options).unwrap();
         let held = side.handles.lock().unwrap().clone();
         let candidates = if dice.in_thousand(200) { held } else { mappings };
         let on_shard: Vec<_> = candidates.into_iter().filter(|it| it.record().shard.id() == shard.id()).collect();

@@ -1,15 +1,17 @@
 //! What list and range maps do each in their own way.
 
 use shardlet::{
-    BulkCreation, BulkOptions, KeyRange, ListShardMap, LockToken, Mapping, MappingStatus, Operation, PointMapping,
-    RangeMapping, RangeShardMap, Shard, ShardMap, Stores,
+    KeyRange, ListShardMap, LockToken, MappingStatus, Operation, PointMapping, RangeMapping, RangeShardMap, Shard,
+    ShardMap, Stores,
 };
+
+use crate::support::create_many::CreateMany;
 
 /// Keys are below this; few, so that clients meet.
 pub const KEYS: i64 = 12;
 
 /// The mappings of a kind of map.
-pub trait Keyed: Mapping<Key = i64> {
+pub trait Keyed: CreateMany {
     /// The least key, and the one above the greatest.
     fn bounds(&self) -> (i64, Option<i64>);
     fn holding(self, token: LockToken) -> Self;
@@ -20,13 +22,6 @@ pub trait Keyed: Mapping<Key = i64> {
         shard: &Shard,
         status: MappingStatus,
     ) -> Operation<Self>;
-    /// By the first key, the length of each, and how many, one after the other; fewer where keys end.
-    fn create_many<B: Stores>(
-        map: &ShardMap<Self, B>,
-        which: (i64, i64, i64),
-        shard: &Shard,
-        options: &BulkOptions,
-    ) -> BulkCreation<Self, B>;
     /// `None` where the kind of map has no such operation.
     fn split<B: Stores>(map: &ShardMap<Self, B>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>>;
     fn merge<B: Stores>(map: &ShardMap<Self, B>, left: Self, right: Self) -> Option<Operation<Self>>;
@@ -49,16 +44,6 @@ impl Keyed for PointMapping<i64> {
         status: MappingStatus,
     ) -> Operation<Self> {
         map.create_mapping_with(low, shard, status)
-    }
-
-    fn create_many<B: Stores>(
-        map: &ListShardMap<i64, B>,
-        (low, _, count): (i64, i64, i64),
-        shard: &Shard,
-        options: &BulkOptions,
-    ) -> BulkCreation<Self, B> {
-        let keys = (low..low + count).filter(|key| *key < KEYS);
-        map.create_mappings(keys.map(|key| (key, shard)), options).unwrap()
     }
 
     fn split<B: Stores>(_: &ListShardMap<i64, B>, _: Self, _: i64) -> Option<Operation<(Self, Self)>> {
@@ -89,16 +74,6 @@ impl Keyed for RangeMapping<i64> {
     ) -> Operation<Self> {
         let high = (low + length <= KEYS).then_some(low + length);
         map.create_mapping_with(KeyRange::new(Some(low), high), shard, status)
-    }
-
-    fn create_many<B: Stores>(
-        map: &RangeShardMap<i64, B>,
-        (low, length, count): (i64, i64, i64),
-        shard: &Shard,
-        options: &BulkOptions,
-    ) -> BulkCreation<Self, B> {
-        let ranges = (0..count).map(|number| low + number * length..low + (number + 1) * length);
-        map.create_mappings(ranges.filter(|range| range.end <= KEYS).map(|range| (range, shard)), options).unwrap()
     }
 
     fn split<B: Stores>(map: &RangeShardMap<i64, B>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>> {

@@ -28,6 +28,7 @@ mod settings;
 mod support {
     pub mod consistency;
     pub mod contents;
+    pub mod create_many;
 
     use shardlet::{Durability, ShardLocation, Sqlite, SqliteOptions};
     use tempfile::TempDir;

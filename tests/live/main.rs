@@ -66,6 +66,7 @@ mod upgrade;
 mod support {
     pub mod child;
     pub mod consistency;
+    pub mod create_many;
     pub mod declared;
     pub mod golden_files;
     pub mod probe;

@@ -11,14 +11,15 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use shardlet::backend::Backend;
 use shardlet::{
-    BulkCreation, BulkOptions, ErrorKind, KeyRange, ListShardMap, LockToken, Mapping, MappingStatus, Operation,
-    Options, PointMapping, RangeMapping, RangeShardMap, Shard, ShardLocation, ShardMap, ShardMapManager, Stores,
+    ErrorKind, KeyRange, ListShardMap, LockToken, MappingStatus, Operation, Options, PointMapping, RangeMapping,
+    RangeShardMap, Shard, ShardLocation, ShardMap, ShardMapManager, Stores,
 };
 use uuid::Uuid;
 
 pub use self::world::Verdict;
 use self::world::World;
 use crate::conformance::Environment;
+use crate::support::create_many::CreateMany;
 
 /// Where the model can be held against stores.
 pub trait Ground: Environment {
@@ -127,7 +128,7 @@ fn token(number: u8) -> LockToken {
 }
 
 /// What list and range maps do each in their own way.
-trait Kind: Mapping<Key = i64> {
+trait Kind: CreateMany {
     const TAKEN: ErrorKind;
 
     /// The range that a mapping of these bounds covers; points ignore the high one.
@@ -141,12 +142,6 @@ trait Kind: Mapping<Key = i64> {
         shard: &Shard,
         status: MappingStatus,
     ) -> Operation<Self>;
-    fn create_many<B: Stores>(
-        map: &ShardMap<Self, B>,
-        bounds: &[(i64, Option<i64>)],
-        shard: &Shard,
-        options: &BulkOptions,
-    ) -> BulkCreation<Self, B>;
     /// `None` where the kind of map has no such operation.
     fn split<B: Stores>(map: &ShardMap<Self, B>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>>;
     fn merge<B: Stores>(map: &ShardMap<Self, B>, left: Self, right: Self) -> Option<Operation<Self>>;
@@ -175,15 +170,6 @@ impl Kind for PointMapping<i64> {
         status: MappingStatus,
     ) -> Operation<Self> {
         map.create_mapping_with(low, shard, status)
-    }
-
-    fn create_many<B: Stores>(
-        map: &ListShardMap<i64, B>,
-        bounds: &[(i64, Option<i64>)],
-        shard: &Shard,
-        options: &BulkOptions,
-    ) -> BulkCreation<Self, B> {
-        map.create_mappings(bounds.iter().map(|(low, _)| (*low, shard)), options).unwrap()
     }
 
     fn split<B: Stores>(_: &ListShardMap<i64, B>, _: Self, _: i64) -> Option<Operation<(Self, Self)>> {
@@ -218,16 +204,6 @@ impl Kind for RangeMapping<i64> {
         status: MappingStatus,
     ) -> Operation<Self> {
         map.create_mapping_with(KeyRange::new(Some(low), high), shard, status)
-    }
-
-    fn create_many<B: Stores>(
-        map: &RangeShardMap<i64, B>,
-        bounds: &[(i64, Option<i64>)],
-        shard: &Shard,
-        options: &BulkOptions,
-    ) -> BulkCreation<Self, B> {
-        let range = |(low, high): &(i64, Option<i64>)| KeyRange::new(Some(*low), *high);
-        map.create_mappings(bounds.iter().map(|bounds| (range(bounds), shard)), options).unwrap()
     }
 
     fn split<B: Stores>(map: &RangeShardMap<i64, B>, mapping: Self, at: i64) -> Option<Operation<(Self, Self)>> {

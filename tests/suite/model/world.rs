@@ -203,7 +203,8 @@ impl<'e, M: Kind, E: Ground> World<'e, M, E> {
                 let at = |number: i64| low + number * length;
                 let wanted: Vec<_> = (0..*count).map(|number| M::covered(at(number), Some(at(number + 1)))).collect();
                 let status = if *online { MappingStatus::Online } else { MappingStatus::Offline };
-                let mut creation = M::create_many(&map, &wanted, &on, &BulkOptions::default().status(status));
+                let bounds = wanted.iter().map(|bounds| (*bounds, &on));
+                let mut creation = M::create_many(&map, bounds, &BulkOptions::default().status(status)).unwrap();
                 let mut together = false;
                 if let Some((beside, _)) = self.handle(beside) {
                     let entry = self.model.mappings.get(&beside.record().id);

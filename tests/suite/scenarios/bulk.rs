@@ -10,20 +10,24 @@ use shardlet::{
 
 use super::{Handle, refused};
 use crate::support::consistency::assert_consistent;
+use crate::support::create_many::CreateMany;
 use crate::support::probe::{Call, Probe};
 use crate::support::{location, manager, shards};
 
 pub type Store = Probe<Sqlite>;
 
 /// What is different for points and ranges. A mapping of the number `n` is of key `10 n`, or of that and the nine after it.
-pub trait Many: Handle<Key = i64> + PartialEq + Debug {
+pub trait Many: Handle + CreateMany + PartialEq + Debug {
     async fn map<B: Stores>(manager: &ShardMapManager<B>) -> ShardMap<Self, B>;
 
     fn many<B: Stores>(
         map: &ShardMap<Self, B>,
         numbers: impl IntoIterator<Item = (i64, Shard)>,
         options: &BulkOptions,
-    ) -> Result<BulkCreation<Self, B>>;
+    ) -> Result<BulkCreation<Self, B>> {
+        let bounds = |number| (10 * number, Some(10 * number + 10));
+        Self::create_many(map, numbers.into_iter().map(|(number, shard)| (bounds(number), shard)), options)
+    }
 
     fn one<B: Stores>(map: &ShardMap<Self, B>, number: i64, shard: &Shard) -> Operation<Self>;
 
@@ -38,14 +42,6 @@ impl Many for PointMapping<i64> {
         manager.list_shard_map_or_create("points").await.unwrap()
     }
 
-    fn many<B: Stores>(
-        map: &ListShardMap<i64, B>,
-        numbers: impl IntoIterator<Item = (i64, Shard)>,
-        options: &BulkOptions,
-    ) -> Result<BulkCreation<Self, B>> {
-        map.create_mappings(numbers.into_iter().map(|(number, shard)| (10 * number, shard)), options)
-    }
-
     fn one<B: Stores>(map: &ListShardMap<i64, B>, number: i64, shard: &Shard) -> Operation<Self> {
         map.create_mapping(10 * number, shard)
     }
@@ -57,25 +53,13 @@ impl Many for PointMapping<i64> {
     const TAKEN: (ErrorKind, ErrorCode) = (ErrorKind::AlreadyExists, ErrorCode::MappingPointAlreadyMapped);
 }
 
-fn ten(number: i64) -> std::ops::Range<i64> {
-    10 * number..10 * number + 10
-}
-
 impl Many for RangeMapping<i64> {
     async fn map<B: Stores>(manager: &ShardMapManager<B>) -> RangeShardMap<i64, B> {
         manager.range_shard_map_or_create("ranges").await.unwrap()
     }
 
-    fn many<B: Stores>(
-        map: &RangeShardMap<i64, B>,
-        numbers: impl IntoIterator<Item = (i64, Shard)>,
-        options: &BulkOptions,
-    ) -> Result<BulkCreation<Self, B>> {
-        map.create_mappings(numbers.into_iter().map(|(number, shard)| (ten(number), shard)), options)
-    }
-
     fn one<B: Stores>(map: &RangeShardMap<i64, B>, number: i64, shard: &Shard) -> Operation<Self> {
-        map.create_mapping(ten(number), shard)
+        map.create_mapping(10 * number..10 * number + 10, shard)
     }
 
     fn number(&self) -> i64 {

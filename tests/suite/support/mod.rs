@@ -3,6 +3,7 @@
 pub mod child;
 pub mod consistency;
 pub mod contents;
+pub mod create_many;
 pub mod declared;
 pub mod golden_files;
 pub mod probe;
