@@ -56,12 +56,12 @@
 //!
 //! # Where things are
 //!
-//! [`RecoveryManager`] mends what a restored, renamed, moved or lost database leaves behind;
-//! [`ShardMapManager`] opens stores and maps, and stores what tables the shards have ([`SchemaInfo`]); [`ShardMap`] holds the
-//! calls that list and range maps share; [`Error`] says what to do about a failure; [`Sqlite`] and [`SqliteConnection`] are the
-//! embedded backend, [`SqlServer`], [`SqlCredentials`] and [`SqlServerConnection`] that for SQL Server. [`gsm`], [`lsm`] and
-//! [`backend`] are the contracts that a backend fulfils, [`operation`] the protocol over both stores; applications need none of
-//! them by name.
+//! [`RecoveryManager`] mends what a restored, renamed, moved or lost database leaves behind; [`ShardMapManager`] opens
+//! stores and maps, and stores what tables the shards have ([`SchemaInfo`]); [`ShardMap`] holds the calls that list and
+//! range maps share; [`BulkCreation`] creates many mappings; [`Error`] says what to do about a failure; [`Sqlite`] and
+//! [`SqliteConnection`] are the embedded backend, [`SqlServer`], [`SqlCredentials`] and [`SqlServerConnection`] that for
+//! SQL Server. [`gsm`], [`lsm`] and [`backend`] are the contracts that a backend fulfils, [`operation`] the protocol over
+//! both stores; applications need none of them by name.
 //!
 //! | Feature | Default | What it adds |
 //! | --- | --- | --- |
