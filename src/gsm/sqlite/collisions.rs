@@ -24,15 +24,16 @@ pub(super) enum Collision {
     Pending(OperationId),
 }
 
-const POINT: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable"
+// `IS 1`: what is neither readable nor not is looked at closely.
+const POINT: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable" IS 1
     FROM "__ShardManagement.ShardMappingsGlobal" WHERE "ShardMapId" = ?1 AND "MinValue" = ?2"#;
-const LAST: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable"
+const LAST: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable" IS 1
     FROM "__ShardManagement.ShardMappingsGlobal" WHERE "ShardMapId" = ?1 AND "MinValue" < ?2
     ORDER BY "MinValue" DESC LIMIT 1"#;
-const LAST_READABLE: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable"
+const LAST_READABLE: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable" IS 1
     FROM "__ShardManagement.ShardMappingsGlobal" WHERE "ShardMapId" = ?1 AND "MinValue" < ?2 AND "Readable" = 1
     ORDER BY "MinValue" DESC LIMIT 1"#;
-const ADDED: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable"
+const ADDED: &str = r#"SELECT "OperationId", "MinValue", "MaxValue", "Readable" IS 1
     FROM "__ShardManagement.ShardMappingsGlobal" WHERE "ShardMapId" = ?1 AND "OperationId" IS NOT NULL AND "MinValue" < ?2
       AND "Readable" = 0"#;
 
