@@ -45,7 +45,8 @@ impl<K: ShardKey, B: Stores> ShardMap<PointMapping<K>, B> {
         self.add(key.encode().map(|key| (key, None)), shard, status)
     }
 
-    /// Prepares the creation of many mappings, batch by batch: see [`BulkCreation`]. No request.
+    /// Prepares the creation of many mappings, batch by batch: see [`BulkCreation`]. No request; it sorts them, so with very many it is
+    /// to be called where blocking is allowed.
     ///
     /// # Errors
     /// `InvalidInput` if a key is outside its type's range or is there twice, or a shard belongs to another map; the message

@@ -52,7 +52,8 @@ impl<K: ShardKey, B: Stores> ShardMap<RangeMapping<K>, B> {
         self.add(range.into().encode().map(|range| (range.low, range.high)), shard, status)
     }
 
-    /// Prepares the creation of many mappings, batch by batch: see [`BulkCreation`]. No request.
+    /// Prepares the creation of many mappings, batch by batch: see [`BulkCreation`]. No request; it sorts them, so with very many it is
+    /// to be called where blocking is allowed.
     ///
     /// # Errors
     /// `InvalidInput` if a range is empty, inverted or outside its type's range, or two share a key, or a shard belongs to another

@@ -14,15 +14,15 @@ use crate::model::{LockToken, MappingId, MappingRecord, MappingStatus, Shard, Sh
 pub(crate) const NAME: &str = "CreateMappings";
 
 /// For points, the low bounds are the keys. `kept` is a mapping of the shard.
-pub(crate) fn request(
+pub(crate) fn request<'k>(
     map: &ShardMapInfo,
     kept: &MappingRecord,
-    keys: &[EncodedRange],
+    keys: impl Iterator<Item = &'k EncodedRange>,
     shard: &Shard,
     status: MappingStatus,
 ) -> Request {
     let steps = |shard: &Arc<Shard>| {
-        let added = keys.iter().map(|keys| MappingStep::Add {
+        let added = keys.map(|keys| MappingStep::Add {
             mapping: MappingRecord {
                 id: MappingId::random(),
                 map: map.id(),

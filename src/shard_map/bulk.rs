@@ -156,8 +156,7 @@ struct Batch {
     shard: Shard,
     kept: Option<Arc<MappingRecord>>,
     first: EncodedRange,
-    /// All of them, the first one too.
-    keys: Vec<EncodedRange>,
+    others: Vec<EncodedRange>,
 }
 
 impl<M: Mapping, B: Stores> ShardMap<M, B> {
@@ -311,12 +310,13 @@ impl Work {
             let _ = self.shards.pop();
         }
         let work = self.shards.last()?;
-        let size = if work.kept.is_some() { size } else { 1 };
+        let others = if work.kept.is_some() { size - 1 } else { 0 };
+        let mut left = work.left.iter().rev().cloned();
         Some(Batch {
             shard: work.shard.clone(),
             kept: work.kept.clone(),
-            first: work.left.last()?.clone(),
-            keys: work.left.iter().rev().take(size).cloned().collect(),
+            first: left.next()?,
+            others: left.take(others).collect(),
         })
     }
 
@@ -363,7 +363,10 @@ impl Work {
 impl Batch {
     fn request<M: Mapping, B: Stores>(&self, map: &ShardMap<M, B>, status: MappingStatus) -> Request {
         match &self.kept {
-            Some(kept) => add_mappings::request(map.info(), kept, &self.keys, &self.shard, status),
+            Some(kept) => {
+                let keys = std::iter::once(&self.first).chain(&self.others);
+                add_mappings::request(map.info(), kept, keys, &self.shard, status)
+            }
             None => self.alone(map, status),
         }
     }
