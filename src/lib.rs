@@ -102,7 +102,7 @@ pub use backend::sql_server::{
 pub use backend::sqlite::{Durability, NoCredentials, Sqlite, SqliteConnection, SqliteOptions, SqliteTransaction};
 pub use error::{Error, ErrorCategory, ErrorCode, ErrorKind, Limit, Result};
 pub use gsm::CreateMode;
-pub use key::{EncodedKey, EncodedRange, KeyRange, KeyType, ShardKey};
+pub use key::{EncodedKey, EncodedRange, KeyRange, KeyText, KeyType, ShardKey};
 pub use list_map::ListShardMap;
 pub use lsm::Validation;
 pub use manager::{ShardMapManager, ShardUpgrade, UpgradeReport};

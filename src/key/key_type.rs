@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::{EncodedKey, KeyText, key_text};
+use crate::error::Result;
+
 /// The type of the keys of a shard map. The numbers are the stored ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -31,6 +34,29 @@ impl KeyType {
     #[must_use]
     pub fn from_code(code: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|key_type| *key_type as i64 == code)
+    }
+
+    /// The stored form of a key of this type that a person wrote, blanks around it aside: `-7`; a GUID with or without dashes;
+    /// `0x00ff`; `2026-11-21`, `2026-11-21 08:30:00.5`; `1.02:03:04.5` (days, hours, minutes, seconds) or `PT93784.5S`;
+    /// `2026-11-21 08:30:00.5 +01:00`. What [`show`](Self::show) writes is read.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is none, or outside the range of the type. The text is not quoted.
+    ///
+    /// ```
+    /// use shardlet::{KeyType, ShardKey};
+    /// assert_eq!(KeyType::Int32.parse("42")?, 42_i32.encode()?);
+    /// assert_eq!(KeyType::Int32.show(&42_i32.encode()?).to_string(), "42");
+    /// # Ok::<(), shardlet::Error>(())
+    /// ```
+    pub fn parse(self, text: &str) -> Result<EncodedKey> {
+        key_text::parse(self, text)
+    }
+
+    /// Shows a stored key of this type as people read it. Not for logs or errors, which must hold no key.
+    #[must_use]
+    pub fn show(self, key: &EncodedKey) -> KeyText<'_> {
+        KeyText(self, key)
     }
 
     /// The stored length of every key but the least one, in bytes; `None` where it varies.

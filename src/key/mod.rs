@@ -17,7 +17,7 @@ mod word;
 
 pub use encoded::EncodedKey;
 pub use key_range::{EncodedRange, KeyRange};
-pub(crate) use key_text::KeyText;
+pub use key_text::KeyText;
 pub use key_type::KeyType;
 pub use shard_key::ShardKey;
 pub(crate) use word::{BinaryWord, Word, WordSize};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::key::{EncodedRange, KeyRange, KeyText, KeyType, ShardKey};
+use crate::key::{EncodedRange, KeyRange, KeyType, ShardKey};
 use crate::model::{
     MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapInfo, ShardMapKind, ShardStatus,
 };
@@ -201,7 +201,7 @@ impl fmt::Display for ShardDifference {
 
 impl fmt::Display for MappingDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = |key| KeyText(self.key_type, key);
+        let key = |key| self.key_type.show(key);
         match (self.kind, &self.keys.high) {
             (ShardMapKind::List, _) => write!(f, "{}: ", key(&self.keys.low))?,
             (ShardMapKind::Range, None) => write!(f, "[{}:+inf): ", key(&self.keys.low))?,
