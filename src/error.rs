@@ -77,6 +77,8 @@ pub enum ErrorKind {
     NotOffline,
     /// The shard still has mappings, or the shard map still has shards. Remove them first.
     InUse,
+    /// The shard is marked offline and takes no new mappings. Choose another, or mark it online.
+    Disabled,
     /// The mapping or shard was changed since this handle was read. Read it again and decide anew.
     Stale,
     /// The mapping is locked by an owner whose token was not presented, or is locked already.
@@ -203,6 +205,8 @@ pub enum ErrorCode {
     SchemaInfoNameConflict = 1010,
     /// Schema information holds a table of this schema and name.
     TableInfoAlreadyPresent = 1011,
+    /// The shard is marked offline and takes no new mappings.
+    ShardIsDisabled = 1012,
 }
 
 impl Error {
@@ -313,6 +317,7 @@ impl Error {
             | ErrorKind::Offline
             | ErrorKind::NotOffline
             | ErrorKind::InUse
+            | ErrorKind::Disabled
             | ErrorKind::Stale
             | ErrorKind::Locked
             | ErrorKind::WrongKeyType

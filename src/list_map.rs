@@ -32,7 +32,7 @@ impl<K: ShardKey, B: Stores> ShardMap<PointMapping<K>, B> {
     ///
     /// # Errors
     /// `AlreadyExists` if the key is mapped; `InvalidInput` if it is outside its type's range or the shard belongs to
-    /// another map; `NotFound` if the shard is gone.
+    /// another map; `NotFound` if the shard is gone; `Disabled` if it is [marked offline](Self::update_shard).
     pub fn create_mapping(&self, key: K, shard: &Shard) -> Operation<PointMapping<K>> {
         self.create_mapping_with(key, shard, MappingStatus::Online)
     }

@@ -34,7 +34,8 @@ impl<K: ShardKey, B: Stores> ShardMap<RangeMapping<K>, B> {
     ///
     /// # Errors
     /// `Overlaps` if a key of the range is mapped; `InvalidInput` if the range is empty, inverted or outside its type's
-    /// range, or the shard belongs to another map; `NotFound` if the shard is gone.
+    /// range, or the shard belongs to another map; `NotFound` if the shard is gone; `Disabled` if it is
+    /// [marked offline](Self::update_shard).
     pub fn create_mapping(&self, range: impl Into<KeyRange<K>>, shard: &Shard) -> Operation<RangeMapping<K>> {
         self.create_mapping_with(range, shard, MappingStatus::Online)
     }

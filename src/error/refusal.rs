@@ -4,11 +4,11 @@ use super::{Error, ErrorCode, ErrorKind};
 
 /// Why a store refused a request: the result codes that procedures of the store answer with.
 ///
-/// The numbers are those of the reference library's store (its `StoreResult`). A backend turns its own answers into
-/// these in one place, and [`Refusal::into_error`] is the one place where they become errors.
+/// The numbers are those of the reference library's store (its `StoreResult`); those from 1000 on are ours. A backend turns its
+/// own answers into these in one place, and [`Refusal::into_error`] is the one place where they become errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the names are the reference library's; into_error spells out each")]
+#[expect(missing_docs, reason = "into_error spells out each")]
 pub enum Refusal {
     MissingParameters = 50,
     StoreVersionMismatch = 51,
@@ -32,11 +32,12 @@ pub enum Refusal {
     MappingIsOffline = 309,
     SchemaInfoNameDoesNotExist = 401,
     SchemaInfoNameConflict = 402,
+    ShardIsDisabled = 1201,
 }
 
 impl Refusal {
     /// Every refusal.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::MissingParameters,
         Self::StoreVersionMismatch,
         Self::PendingOperation,
@@ -59,6 +60,7 @@ impl Refusal {
         Self::MappingIsOffline,
         Self::SchemaInfoNameDoesNotExist,
         Self::SchemaInfoNameConflict,
+        Self::ShardIsDisabled,
     ];
 
     /// The refusal of a stored result code, or `None` for a code that refuses nothing or is unknown.
@@ -136,6 +138,9 @@ impl Refusal {
             }
             Self::SchemaInfoNameConflict => {
                 (Kind::AlreadyExists, Code::SchemaInfoNameConflict, "there is schema information of this name already")
+            }
+            Self::ShardIsDisabled => {
+                (Kind::Disabled, Code::ShardIsDisabled, "the shard is marked offline and takes no new mappings")
             }
         };
         Error::new(kind, code, message)

@@ -162,7 +162,9 @@ pub trait GlobalSession: Debug + Send {
     /// [`Begin::Pending`]. Refusals: `ShardMapDoesNotExist`; for shards `ShardExists`, `ShardDoesNotExist`,
     /// `ShardVersionMismatch`, `ShardHasMappings`, `ShardLocationExists`; for mappings `ShardDoesNotExist`,
     /// `MappingDoesNotExist`, `MappingLockOwnerIdDoesNotMatch`, `MappingIsNotOffline`, `MappingPointAlreadyMapped`,
-    /// `MappingRangeAlreadyMapped`.
+    /// `MappingRangeAlreadyMapped`, and `ShardIsDisabled` where the store has the status
+    /// [`Offline`](crate::ShardStatus::Offline) for the shard that mappings are added to, unless they take the place of others on
+    /// the same shard.
     fn begin(&mut self, operation: &GlobalOperation, data: &str) -> impl Future<Output = Result<Begin>> + Send;
 
     /// Ends an operation: its changes become readable, or are taken back; the stamps and the log row are gone. Repeating it

@@ -204,6 +204,13 @@ pub enum MappingStep {
     },
 }
 
+impl MappingStep {
+    /// True if the steps remove and update nothing.
+    pub(super) fn only_add(steps: &[Self]) -> bool {
+        steps.iter().all(|step| matches!(step, Self::Add { .. } | Self::Keep { .. }))
+    }
+}
+
 /// Whether an operation goes on or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {

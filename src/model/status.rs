@@ -44,8 +44,11 @@ status! {
     "Keys of the mapping are routed."
 }
 status! {
-    /// A mark on a shard for the application's own use; routing does not look at it. The numbers are the stored ones.
+    /// Whether a shard takes new mappings. Routing does not look at it: keys that are mapped to the shard are served as before.
+    /// The numbers are the stored ones.
+    ///
+    /// Only this library looks at it: clients of the reference library add mappings to any shard.
     ShardStatus,
-    "Marked offline.",
-    "Marked online."
+    "Marked offline: it takes no new mappings, and those on it stay and can be changed, moved away and deleted.",
+    "Marked online: it takes new mappings."
 }

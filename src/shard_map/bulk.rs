@@ -267,8 +267,8 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
     /// [`skip_existing`](Self::skip_existing) helps.
     ///
     /// # Errors
-    /// Of the operation: `AlreadyExists` or `Overlaps` if a key is mapped; `NotFound` if the shard is gone; and those named at
-    /// [`Operation`].
+    /// Of the operation: `AlreadyExists` or `Overlaps` if a key is mapped; `NotFound` if the shard is gone; `Disabled` if it is
+    /// [marked offline](ShardMap::update_shard); and those named at [`Operation`].
     #[must_use]
     pub fn next_batch(&self) -> Option<Operation<Vec<M>>> {
         let batch = lock(&self.work).next(self.options.batch_size)?;

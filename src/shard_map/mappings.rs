@@ -142,7 +142,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     ///
     /// # Errors
     /// `NotOffline` for moving one that is online and stays so; `Stale`; `Locked`; `NotFound` if the new shard is gone;
-    /// `InvalidInput` if the mapping or the shard belongs to another map.
+    /// `Disabled` if the new shard is [marked offline](Self::update_shard) and is not the one that it is on; `InvalidInput` if the mapping or the shard belongs to another map.
     pub fn update_mapping(&self, mapping: M, update: &MappingUpdate) -> Operation<M> {
         self.update(mapping, update, |mapping, _| mapping)
     }

@@ -92,7 +92,10 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         })
     }
 
-    /// Changes the mark of a shard. Routing does not look at it.
+    /// Marks a shard offline or online. One that is marked offline takes no new mappings: creating one on it, or moving one to it, is
+    /// refused with kind `Disabled`, also to other clients of this library whose handles were read before. Those on it stay,
+    /// and can be split, merged, taken offline and online, moved away and deleted. Routing does not look at the mark, and neither do
+    /// undo and recovery.
     ///
     /// # Errors
     /// `Stale` if the shard, or a mapping on it, was changed since it was read; `NotFound`; `InvalidInput` if it belongs

@@ -309,7 +309,8 @@ impl<B: Applied> Actor<'_, B> {
                 let _ = self.run(name, map.delete_shard(shard)).await;
             }
             "update shard" => {
-                let status = if dice.in_thousand(500) { ShardStatus::Online } else { ShardStatus::Offline };
+                // Mostly online: while it is offline little happens on it.
+                let status = if dice.in_thousand(800) { ShardStatus::Online } else { ShardStatus::Offline };
                 if let Ok(shard) = self.run(name, map.update_shard(shard, status)).await {
                     side.shards.lock().unwrap().push(shard);
                 }

@@ -10,7 +10,7 @@ use shardlet::gsm::{Direction, GlobalOperation, GlobalStore, LockChange, Mapping
 use shardlet::lsm::{Route, RouteTarget, SessionEnding};
 use shardlet::{
     EncodedKey, ErrorCode, ErrorKind, LockToken, MappingId, MappingStatus, OperationId, SessionPolicy, ShardLocation,
-    ShardMapId, ShardMapKind, Sqlite,
+    ShardMapId, ShardMapKind, ShardStatus, Sqlite,
 };
 
 use crate::gate::{Deed, Done};
@@ -173,6 +173,14 @@ impl Ledger {
         let shards = shards_of(operation);
         let other = self.pending.iter().find(|other| shards_of(other).iter().any(|shard| shards.contains(shard)));
         check(other.is_none(), || format!("{} has begun on a shard of {:?}", operation.id, other.map(|it| it.id)))?;
+        if let OperationSteps::Mappings { removes, adds, steps, .. } = &operation.steps {
+            let only_adds = steps.iter().all(|step| matches!(step, MappingStep::Add { .. } | MappingStep::Keep { .. }));
+            let target = self.global.shards.get(&(operation.map.id(), adds.id()));
+            let disabled = target.is_some_and(|shard| shard.status == ShardStatus::Offline);
+            check(!disabled || (removes.id() == adds.id() && !only_adds), || {
+                format!("{} has begun to add to a shard that is marked offline", operation.id)
+            })?;
+        }
         self.pending.push(operation.clone());
         let _ = self.beginners.entry(operation.id).or_insert(client);
         Ok(())

@@ -101,6 +101,7 @@ pub fn is_ordinary(error: &Error) -> bool {
             | ErrorKind::Offline
             | ErrorKind::NotOffline
             | ErrorKind::InUse
+            | ErrorKind::Disabled
             | ErrorKind::Stale
             | ErrorKind::Locked
             | ErrorKind::InvalidInput

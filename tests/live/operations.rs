@@ -104,6 +104,8 @@ async fn shards_are_created_updated_and_deleted() {
 
         let offline = map.update_shard(shard.clone(), ShardStatus::Offline).await.unwrap();
         assert_eq!(offline.status(), ShardStatus::Offline);
+        let disabled = map.create_mapping(0..10, &offline).await.unwrap_err();
+        assert_eq!((disabled.kind(), disabled.code()), (ErrorKind::Disabled, ErrorCode::ShardIsDisabled));
         let stale = map.update_shard(shard.clone(), ShardStatus::Online).await.unwrap_err();
         assert_eq!(stale.kind(), ErrorKind::Stale);
         let stale = map.delete_shard(shard).await.unwrap_err();

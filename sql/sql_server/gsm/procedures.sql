@@ -5,9 +5,9 @@
 -- Safe to run twice, and by several clients at once, like 0102.sql, which comes first. Procedures that are there are
 -- altered, so that what was granted on them stays.
 --
--- Each answers with a result code of the reference library's store (1 for success) as its return code; on 51 with the
--- store's version, on 52 with the log row of the operation that is in the way. Each is one transaction of its own. Who
--- changes something in a map writes the map's row first: that, not a hint, puts changes of one map in order.
+-- Each answers with a result code of the reference library's store (1 for success; from 1000 on they are ours) as its return
+-- code; on 51 with the store's version, on 52 with the log row of the operation that is in the way. Each is one transaction of
+-- its own. Who changes something in a map writes the map's row first: that, not a hint, puts changes of one map in order.
 
 SET ANSI_NULLS ON;
 SET QUOTED_IDENTIFIER ON;
@@ -542,7 +542,7 @@ GO
 -- @steps is an array of { n, kind, id, lock, status, newId, newStatus, min, max, validate }: n is the place, kind 1 removes,
 -- 2 updates, 3 adds; keys are hexadecimal text, and max is null for a point and for +infinity. @adding says that all of them add:
 -- there may be many then, and taking the text apart costs more than all else. @kept, if any, has to be a mapping of the shard that
--- is added to.
+-- is added to. A shard with status 0 takes no mappings that were not its own before: that is refused with 1201.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_BeginMappings', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_BeginMappings AS RETURN 0');
 GO
@@ -553,7 +553,7 @@ AS
 BEGIN
     SET NOCOUNT ON;
     SET XACT_ABORT ON;
-    DECLARE @mapKind int, @refusal int, @holder uniqueidentifier, @suspect int;
+    DECLARE @mapKind int, @refusal int, @holder uniqueidentifier, @suspect int, @status int;
     DECLARE @removesVersion uniqueidentifier, @addsVersion uniqueidentifier;
     DECLARE @beyond varbinary(129);
     SET @beyond = CONVERT(varbinary(129), '0x' + REPLICATE('ff', 129), 1);
@@ -568,7 +568,7 @@ BEGIN
     IF @mapKind IS NULL SET @refusal = 102;
     IF @refusal IS NULL
     BEGIN
-        SELECT @removesVersion = Version, @holder = OperationId FROM __ShardManagement.ShardsGlobal
+        SELECT @removesVersion = Version, @holder = OperationId, @status = Status FROM __ShardManagement.ShardsGlobal
         WHERE ShardMapId = @map AND ShardId = @removes AND Readable = 1;
         IF @removesVersion IS NULL SET @refusal = 202;
         ELSE IF @holder = @operation SET @refusal = 1;
@@ -576,11 +576,12 @@ BEGIN
     END
     IF @refusal IS NULL AND @adds <> @removes
     BEGIN
-        SELECT @addsVersion = Version, @holder = OperationId FROM __ShardManagement.ShardsGlobal
+        SELECT @addsVersion = Version, @holder = OperationId, @status = Status FROM __ShardManagement.ShardsGlobal
         WHERE ShardMapId = @map AND ShardId = @adds AND Readable = 1;
         IF @addsVersion IS NULL SET @refusal = 202;
         ELSE IF @holder IS NOT NULL SET @refusal = 52;
     END
+    IF @refusal IS NULL AND @status = 0 AND (@adding = 1 OR @adds <> @removes) SET @refusal = 1201;
     IF @refusal IS NULL AND @kept IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM __ShardManagement.ShardMappingsGlobal
         WHERE ShardMapId = @map AND MappingId = @kept AND ShardId = @adds AND Readable = 1) SET @refusal = 301;

@@ -60,7 +60,7 @@ impl GlobalSession for SqlServerGlobalSession {
                     MappingStep::Keep { mapping } => Some(*mapping.id.as_uuid()),
                     _ => None,
                 });
-                let (adding, steps) = (only_adds(steps), steps_as_json(steps));
+                let (adding, steps) = (MappingStep::only_add(steps), steps_as_json(steps));
                 let call = || {
                     Call::global("BeginMappings")
                         .with("@operation", *operation.id.as_uuid())
@@ -96,7 +96,7 @@ impl GlobalSession for SqlServerGlobalSession {
                 self.0.request(Doing::Writing, call).await?
             }
             OperationSteps::Mappings { removes, adds, steps, .. } => {
-                let adding = only_adds(steps);
+                let adding = MappingStep::only_add(steps);
                 // Which of its rows an operation has added they say themselves.
                 let steps = if adding || undo { String::from("[]") } else { steps_as_json(steps) };
                 let call = || {
@@ -197,11 +197,6 @@ fn mending_text(mending: &ShardMending) -> String {
         })
     });
     Value::Array(removed.chain(added).collect()).to_string()
-}
-
-/// True if nothing is removed or updated.
-fn only_adds(steps: &[MappingStep]) -> bool {
-    steps.iter().all(|step| matches!(step, MappingStep::Add { .. } | MappingStep::Keep { .. }))
 }
 
 /// The steps as the procedures take them, but for what is kept. Public for the fuzz target only.

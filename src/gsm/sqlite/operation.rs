@@ -119,10 +119,13 @@ fn begin(transaction: &Transaction<'_>, operation: &GlobalOperation, data: &str)
             log(transaction, operation, data, None, None)
         }
         OperationSteps::Mappings { removes, adds, steps, .. } => {
-            let version_removes = stamp_shard(transaction, operation, removes)?;
-            let version_adds =
-                if adds.id() == removes.id() { version_removes } else { stamp_shard(transaction, operation, adds)? };
-            log(transaction, operation, data, Some(version_removes), Some(version_adds))?;
+            let source = stamp_shard(transaction, operation, removes)?;
+            let moves = adds.id() != removes.id();
+            let target = if moves { stamp_shard(transaction, operation, adds)? } else { source };
+            if target.marked_offline && (moves || MappingStep::only_add(steps)) {
+                return Err(Refusal::ShardIsDisabled.into());
+            }
+            log(transaction, operation, data, Some(source.version), Some(target.version))?;
             let mut held = None;
             for step in steps {
                 match begin_mapping(transaction, operation, kind, (removes, adds), step) {
@@ -174,15 +177,27 @@ fn free(holder: Option<OperationId>, operation: &GlobalOperation) -> Step<()> {
     }
 }
 
-/// The version and holder of a readable shard.
-fn shard_state(transaction: &Transaction<'_>, shard: &Shard) -> Answer<(ShardVersion, Option<OperationId>)> {
+/// What decides about an operation on a shard.
+#[derive(Clone, Copy)]
+struct ShardState {
+    version: ShardVersion,
+    holder: Option<OperationId>,
+    marked_offline: bool,
+}
+
+/// The state of a readable shard.
+fn shard_state(transaction: &Transaction<'_>, shard: &Shard) -> Answer<ShardState> {
     let mut statement = transaction.prepare_cached(
-        r#"SELECT "Version", "OperationId" FROM "__ShardManagement.ShardsGlobal"
+        r#"SELECT "Version", "OperationId", "Status" IS 0 FROM "__ShardManagement.ShardsGlobal"
            WHERE "ShardMapId" = ?1 AND "ShardId" = ?2 AND "Readable" = 1"#,
     )?;
     let mut rows = statement.query([shard.shard_map_id().to_string(), shard.id().to_string()])?;
     match rows.next()? {
-        Some(row) => Ok((guid(row, 0)?, optional_guid(row, 1)?)),
+        Some(row) => Ok(ShardState {
+            version: guid(row, 0)?,
+            holder: optional_guid(row, 1)?,
+            marked_offline: small_number(row, 2)? != 0,
+        }),
         None => Err(Refusal::ShardDoesNotExist.into()),
     }
 }
@@ -197,12 +212,12 @@ fn set_shard_stamp(transaction: &Transaction<'_>, operation: &GlobalOperation, s
     Ok(())
 }
 
-/// Stamps a shard for an operation on its mappings and gives its version before.
-fn stamp_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, shard: &Shard) -> Step<ShardVersion> {
-    let (version, holder) = shard_state(transaction, shard)?;
-    free(holder, operation)?;
+/// Stamps a shard for an operation on its mappings and gives its state before.
+fn stamp_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, shard: &Shard) -> Step<ShardState> {
+    let state = shard_state(transaction, shard)?;
+    free(state.holder, operation)?;
     set_shard_stamp(transaction, operation, shard)?;
-    Ok(version)
+    Ok(state)
 }
 
 fn begin_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, step: &ShardStep) -> Step<()> {
@@ -210,9 +225,9 @@ fn begin_shard(transaction: &Transaction<'_>, operation: &GlobalOperation, step:
         return add_shard(transaction, operation, shard);
     }
     let shard = step.shard();
-    let (version, holder) = shard_state(transaction, shard)?;
-    free(holder, operation)?;
-    if version != shard.version() {
+    let state = shard_state(transaction, shard)?;
+    free(state.holder, operation)?;
+    if state.version != shard.version() {
         return Err(Refusal::ShardVersionMismatch.into());
     }
     if matches!(step, ShardStep::Remove(_)) {

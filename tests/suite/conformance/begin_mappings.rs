@@ -1,13 +1,14 @@
 //! Beginning operations on mappings.
 
 use shardlet::error::Refusal;
-use shardlet::gsm::{Direction, GlobalStore, LockChange, MappingStep, OperationCode};
+use shardlet::gsm::{Direction, GlobalStore, LockChange, MappingStep, OperationCode, ShardStep};
 use shardlet::model::MappingRecord;
-use shardlet::{LockToken, MappingStatus, Shard, ShardMapKind};
+use shardlet::{LockToken, MappingStatus, Shard, ShardMapInfo, ShardMapKind, ShardStatus};
 
 use super::Environment;
 use super::fixture::{
-    Fixture, add, add_beside, begun, map_named, offline, on_mappings, pending, record, refused, remove, replace, update,
+    Fixture, add, add_beside, at_new_version, begun, map_named, offline, on_mappings, on_shard, pending, record,
+    refused, remove, replace, update,
 };
 
 const NONE: LockToken = LockToken::NONE;
@@ -468,4 +469,110 @@ pub async fn rows_of_another_operation_are_pending<E: Environment>() {
     begun(fixture.begin(&add(&other, &on(&other_shard, 0))).await, "another map");
     fixture.end(&first, Direction::Undo).await.unwrap();
     begun(fixture.begin(&remove(&map, &mapping, NONE)).await, "after the undo");
+}
+
+/// Marks a shard in the global store.
+async fn mark<E: Environment>(fixture: &Fixture<E>, map: &ShardMapInfo, shard: &Shard, status: ShardStatus) {
+    let step = ShardStep::Update(shard.clone(), marked(shard, status));
+    fixture.perform(&on_shard(OperationCode::UpdateShard, map, step)).await;
+}
+
+fn marked(shard: &Shard, status: ShardStatus) -> Shard {
+    let new = at_new_version(shard);
+    Shard::new(new.id(), new.version(), new.shard_map_id(), new.location().clone(), status)
+}
+
+async fn current<E: Environment>(fixture: &Fixture<E>, map: &ShardMapInfo, shard: &Shard) -> Shard {
+    fixture.store().find_shard(map.id(), shard.location()).await.unwrap().unwrap()
+}
+
+pub async fn a_shard_that_is_marked_offline_takes_no_new_mappings<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    for kind in [ShardMapKind::List, ShardMapKind::Range] {
+        let high = |high| (kind == ShardMapKind::Range).then_some(high);
+        let map = fixture.map(&kind.to_string(), kind).await;
+        let (disabled, other) = (fixture.shard(&map, 0).await, fixture.shard(&map, 1).await);
+        let kept = fixture.mapping(&map, record(&disabled, 0, high(10))).await;
+        let away = fixture.mapping(&map, offline(record(&disabled, 10, high(20)))).await;
+        let elsewhere = fixture.mapping(&map, offline(record(&other, 100, high(110)))).await;
+        let online_elsewhere = fixture.mapping(&map, record(&other, 110, high(120))).await;
+        // The handle that a caller presents may have been read before.
+        let before = current(&fixture, &map, &disabled).await;
+        mark(&fixture, &map, &before, ShardStatus::Offline).await;
+        let many = [record(&disabled, 20, high(30)), record(&disabled, 30, high(40))];
+        let moved = |mapping, status| update(&map, mapping, status, &disabled, NONE).0;
+        for (about, operation) in [
+            ("one", add(&map, &many[0])),
+            ("one that is offline", add(&map, &offline(many[1].clone()))),
+            ("many", add_beside(&map, &kept, &disabled, &many)),
+            ("one that is mapped already", add(&map, &record(&disabled, 0, high(10)))),
+            ("a move to it", moved(&elsewhere, MappingStatus::Offline)),
+            ("a move to it that goes online", moved(&elsewhere, MappingStatus::Online)),
+            ("a move to it that goes offline", moved(&online_elsewhere, MappingStatus::Offline)),
+        ] {
+            fixture.begin_refused(&operation, Refusal::ShardIsDisabled, &format!("{kind}: {about}")).await;
+        }
+
+        // What is there already is changed as ever, and may go.
+        let (operation, went) = update(&map, &kept, MappingStatus::Offline, &disabled, NONE);
+        fixture.perform(&operation).await;
+        let (operation, back) = update(&map, &went, MappingStatus::Online, &disabled, NONE);
+        fixture.perform(&operation).await;
+        let (operation, moved) = update(&map, &away, MappingStatus::Offline, &other, NONE);
+        fixture.perform(&operation).await;
+        let back = if kind == ShardMapKind::Range {
+            let (low, up) = (record(&disabled, 0, Some(5)), record(&disabled, 5, Some(10)));
+            fixture.perform(&replace(OperationCode::SplitMapping, &map, &[(&back, NONE)], &[&low, &up])).await;
+            let whole = offline(record(&disabled, 0, Some(10)));
+            let merge = replace(OperationCode::MergeMappings, &map, &[(&low, NONE), (&up, NONE)], &[&whole]);
+            fixture.perform(&merge).await;
+            whole
+        } else {
+            let (operation, back) = update(&map, &back, MappingStatus::Offline, &disabled, NONE);
+            fixture.perform(&operation).await;
+            back
+        };
+        fixture.perform(&remove(&map, &back, NONE)).await;
+
+        // Marked online again it takes them.
+        let now = current(&fixture, &map, &disabled).await;
+        assert_eq!(now.status(), ShardStatus::Offline);
+        mark(&fixture, &map, &now, ShardStatus::Online).await;
+        fixture.perform(&update(&map, &moved, MappingStatus::Offline, &disabled, NONE).0).await;
+        let first = fixture.mapping(&map, record(&disabled, 20, high(30))).await;
+        fixture.perform(&add_beside(&map, &first, &disabled, &many[1..])).await;
+        fixture.assert_free(&map, "in the end").await;
+    }
+}
+
+/// Marking a shard and adding to it exclude each other: what has begun is not refused by a mark that comes later, and who comes while
+/// the mark is being set meets that operation.
+pub async fn a_mark_and_an_addition_wait_for_each_other<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let map = fixture.map("map", ShardMapKind::List).await;
+    let (shard, other) = (fixture.shard(&map, 0).await, fixture.shard(&map, 1).await);
+    let elsewhere = fixture.mapping(&map, offline(record(&other, 100, None))).await;
+    let marking = |shard: &Shard, status| {
+        on_shard(OperationCode::UpdateShard, &map, ShardStep::Update(shard.clone(), marked(shard, status)))
+    };
+    let adding = add(&map, &record(&shard, 1, None));
+    fixture.start(&adding).await;
+    let offline = marking(&shard, ShardStatus::Offline);
+    assert_eq!(pending(fixture.begin(&offline).await, "an addition is under way").id, adding.id);
+    fixture.end(&adding, Direction::Do).await.unwrap();
+
+    let offline = marking(&current(&fixture, &map, &shard).await, ShardStatus::Offline);
+    fixture.start(&offline).await;
+    let moving = update(&map, &elsewhere, MappingStatus::Offline, &shard, NONE).0;
+    for operation in [&add(&map, &record(&shard, 2, None)), &moving] {
+        assert_eq!(pending(fixture.begin(operation).await, "the mark is being set").id, offline.id);
+    }
+    fixture.end(&offline, Direction::Do).await.unwrap();
+    fixture.begin_refused(&moving, Refusal::ShardIsDisabled, "the mark is set").await;
+    let online = marking(&current(&fixture, &map, &shard).await, ShardStatus::Online);
+    fixture.start(&online).await;
+    assert_eq!(pending(fixture.begin(&moving).await, "the mark is being taken away").id, online.id);
+    fixture.end(&online, Direction::Do).await.unwrap();
+    fixture.perform(&moving).await;
+    fixture.assert_free(&map, "in the end").await;
 }

@@ -103,6 +103,8 @@ macro_rules! conformance {
                     one_of_many_that_collides_refuses_all,
                     a_refused_step_takes_back_those_before_it,
                     rows_of_another_operation_are_pending,
+                    a_shard_that_is_marked_offline_takes_no_new_mappings,
+                    a_mark_and_an_addition_wait_for_each_other,
                 }
                 end {
                     operations_on_shards_are_done_and_undone,

@@ -83,7 +83,11 @@ async fn restored(files: &Files, under: Under, at: Call, going_on: &[usize]) {
         let map = files.process().await;
         for number in going_on {
             let low = 1_000 * (i64::try_from(*number).unwrap() + 1);
-            let _ = map.create_mapping(low..low + 10, &map.shard(&location(*number)).await.unwrap()).await.unwrap();
+            let mut shard = map.shard(&location(*number)).await.unwrap();
+            if shard.status() == ShardStatus::Offline {
+                shard = map.update_shard(shard, ShardStatus::Online).await.unwrap();
+            }
+            let _ = map.create_mapping(low..low + 10, &shard).await.unwrap();
         }
     }
     restore(&backup, &files.global());

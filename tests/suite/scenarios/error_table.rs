@@ -45,6 +45,7 @@ fn each_refusal_has_its_kind_and_number() {
         (Refusal::MappingIsOffline, 309, Kind::Offline, 25),
         (Refusal::SchemaInfoNameDoesNotExist, 401, Kind::NotFound, 1009),
         (Refusal::SchemaInfoNameConflict, 402, Kind::AlreadyExists, 1010),
+        (Refusal::ShardIsDisabled, 1201, Kind::Disabled, 1012),
     ];
     for (refusal, result, kind, code) in table {
         let error = refusal.into_error();

@@ -1,12 +1,13 @@
 //! The shards of a map: registering, finding, marking, deleting, and opening connections to them by name.
 
 use shardlet::{
-    ErrorCode, ErrorKind, MappingStatus, NoCredentials, Options, Place, PlanAction, Protocol, ShardLocation,
-    ShardMapManager, ShardStatus, Sqlite, Validation,
+    BulkOptions, ErrorCategory, ErrorCode, ErrorKind, MappingStatus, MappingUpdate, NoCredentials, Options, Place,
+    PlanAction, Protocol, ShardLocation, ShardMapManager, ShardStatus, Sqlite, Validation,
 };
 
 use super::refused;
 use crate::support::contents::contents;
+use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
 #[tokio::test]
@@ -148,6 +149,69 @@ async fn every_change_makes_older_handles_stale() {
 }
 
 #[tokio::test]
+async fn a_shard_that_is_marked_offline_takes_no_new_mappings() {
+    let probe = Probe::new(Sqlite::in_memory());
+    let manager = ShardMapManager::open_or_create(probe.clone(), Options::default()).await.unwrap();
+    let map = manager.create_range_shard_map::<i32>("m").await.unwrap();
+    let made = shards(&map, 2).await;
+    let here = map.create_mapping(0..10, &made[0]).await.unwrap();
+    let elsewhere = map.create_mapping(100..110, &made[1]).await.unwrap();
+    let shard = map.shard(&location(0)).await.unwrap();
+    let disabled = map.update_shard(shard.clone(), ShardStatus::Offline).await.unwrap();
+
+    // Both the handle that says so and one that was read before.
+    for handle in [&disabled, &shard] {
+        let goes_offline = MappingUpdate::new().shard(handle).status(MappingStatus::Offline);
+        let many = map.create_mappings((20..25).map(|low| (low..low + 1, handle)), &BulkOptions::default()).unwrap();
+        let beside = map.create_mappings([(20..30, handle)], &BulkOptions::default()).unwrap().beside(&here);
+        for (case, operation) in [
+            ("one", map.create_mapping(20..30, handle)),
+            ("one that is offline", map.create_mapping_with(20..30, handle, MappingStatus::Offline)),
+            ("a move", map.update_mapping(elsewhere.clone(), &goes_offline)),
+        ] {
+            probe.reset();
+            let error = refused(operation.await, ErrorKind::Disabled, ErrorCode::ShardIsDisabled, case);
+            assert_eq!(
+                (error.category(), error.place()),
+                (ErrorCategory::RangeShardMap, Some(&Place::Global)),
+                "{case}"
+            );
+            assert!(!error.is_transient(), "{case}");
+            assert_eq!((probe.count(&Call::Begin), probe.count(&Call::EndUndo)), (1, 0), "{case}: tried once");
+        }
+        for (case, creation) in [("many", many), ("many beside one", beside)] {
+            probe.reset();
+            let outcome = creation.run(|_| ()).await;
+            let _ = refused(outcome, ErrorKind::Disabled, ErrorCode::ShardIsDisabled, case);
+            assert_eq!(creation.progress().created(), 0, "{case}");
+            assert_eq!(probe.count(&Call::Begin), 1, "{case}: tried once");
+        }
+    }
+    assert_eq!(map.mappings().await.unwrap(), [here.clone(), elsewhere.clone()]);
+
+    // What is there is routed to, changed, and may go; so may the shard.
+    for validation in [Validation::Validate, Validation::None] {
+        let opened = map.open_connection_for_key(&5, &NoCredentials, validation).await.unwrap();
+        assert_eq!(opened.location(), &location(0), "{validation:?}");
+    }
+    let (low, high) = map.split_mapping(here, 5).await.unwrap();
+    let whole = map.merge_mappings(low, high).await.unwrap();
+    let off = map.mark_mapping_offline(whole).await.unwrap();
+    let on = map.mark_mapping_online(off).await.unwrap();
+    let (low, high) = map.split_mapping(on, 5).await.unwrap();
+    map.delete_mapping(map.mark_mapping_offline(low).await.unwrap()).await.unwrap();
+    let away = map.move_mapping(map.mark_mapping_offline(high).await.unwrap(), &made[1]).await.unwrap();
+    let back = map.move_mapping(away.clone(), &made[0]).await;
+    let _ = refused(back, ErrorKind::Disabled, ErrorCode::ShardIsDisabled, "back");
+
+    let current = map.shard(&location(0)).await.unwrap();
+    let online = map.update_shard(current, ShardStatus::Online).await.unwrap();
+    let back = map.move_mapping(away, &online).await.unwrap();
+    let _ = map.create_mapping(20..30, &online).await.unwrap();
+    map.delete_mapping(back).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_shard_with_mappings_is_not_deleted() {
     let manager = manager().await;
     let map = manager.create_list_shard_map::<i32>("m").await.unwrap();
@@ -263,6 +327,7 @@ async fn a_connection_to_a_shard_is_validated_by_its_version() {
     assert_eq!(error.place(), Some(&Place::Shard(location(0))));
     let _ = open(stale, Validation::None).await.unwrap();
 
+    let fresh = map.update_shard(fresh, ShardStatus::Online).await.unwrap();
     let _ = map.create_mapping(1, &fresh).await.unwrap();
     let outcome = open(fresh, Validation::Validate).await;
     let _ = refused(outcome, ErrorKind::Stale, ErrorCode::ShardVersionMismatch, "after an operation on a mapping");
