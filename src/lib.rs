@@ -105,7 +105,7 @@ pub use gsm::CreateMode;
 pub use key::{EncodedKey, EncodedRange, KeyRange, KeyText, KeyType, ShardKey};
 pub use list_map::ListShardMap;
 pub use lsm::Validation;
-pub use manager::{ShardMapManager, ShardUpgrade, UpgradeReport};
+pub use manager::{PendingOperation, ShardMapManager, ShardUpgrade, UpgradeReport};
 pub use model::{
     KeyedMapping, LockToken, Mapping, MappingFilter, MappingId, MappingStatus, OperationId, Place, PointMapping,
     Points, Protocol, RangeMapping, Ranges, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,

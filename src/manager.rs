@@ -1,7 +1,8 @@
-//! The shard map manager: the shard maps of one global store, by name. Schema information is in `schema_infos`.
+//! The shard map manager: the shard maps of one global store, by name. Schema information is in `schema_infos`, unfinished
+//! operations are in `operations`.
 
+mod operations;
 mod schema_infos;
-
 mod upgrade;
 
 use std::any::Any;
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::operations::PendingOperation;
 pub use self::upgrade::{ShardUpgrade, UpgradeReport};
 use crate::backend::{Backend, blocking};
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Result};
@@ -19,7 +21,7 @@ use crate::model::{
     Mapping, MappingRecord, PointMapping, RangeMapping, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
     ShardMapName,
 };
-use crate::operation::{Coordinator, Stores};
+use crate::operation::Stores;
 use crate::options::{LoadPolicy, Options};
 use crate::range_map::RangeShardMap;
 use crate::recovery::RecoveryManager;
@@ -255,32 +257,6 @@ impl<B: Stores> ShardMapManager<B> {
         let mut locations = locations.map_err(|error| about(error, "GetDistinctShardLocations"))?;
         locations.sort();
         Ok(locations)
-    }
-
-    /// Undoes the operations that clients left unfinished when they died, and says how many those were.
-    ///
-    /// Operations undo what they meet on their way; this is for what nobody meets, for example when an application starts:
-    /// until an interrupted split is undone, opening a connection for its keys fails with kind `PendingOperation`. An
-    /// operation that another client is at work on is waited for, not disturbed.
-    ///
-    /// One read of the global store, then two requests to it and one or two to shards for each operation. Cancel safe:
-    /// what is not undone stays pending.
-    ///
-    /// # Errors
-    /// `PendingOperation` if one cannot be undone now, with the cause as source; `TimedOut` if another client keeps its
-    /// lock; `StoreDamaged`. All the others are undone even so; the error is that of the first that was not.
-    pub async fn undo_pending_operations(&self) -> Result<usize> {
-        let about = |error: Error| about(error, "UndoPendingOperations");
-        let coordinator = Coordinator::new(&self.shared.stores, &self.shared.options.retry);
-        let (mut undone, mut failed) = (0, None);
-        for entry in self.shared.stores.pending_operations().await.map_err(about)? {
-            match coordinator.undo_pending(&entry).await {
-                Ok(done) => undone += usize::from(done),
-                // One that cannot be undone must not keep the others.
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        failed.map_or(Ok(undone), |error| Err(about(error)))
     }
 
     /// What mends differences between the global store and the shards' own.

@@ -165,6 +165,15 @@ impl ShardStep {
             Self::Mend(mending) => &mending.before,
         }
     }
+
+    /// The shard as it becomes, or as it was where it is removed.
+    #[must_use]
+    pub fn becomes(&self) -> &Shard {
+        match self {
+            Self::Remove(shard) | Self::Update(_, shard) | Self::Add(shard) => shard,
+            Self::Mend(mending) => &mending.after,
+        }
+    }
 }
 
 /// A change of a mapping.
@@ -255,6 +264,11 @@ pub struct LogEntry {
     pub version_removes: Option<ShardVersion>,
     /// The version of the shard that mappings are added to, before the operation.
     pub version_adds: Option<ShardVersion>,
+}
+
+impl LogEntry {
+    /// The [`undo_start`](Self::undo_start) of an operation of which nobody knows how far it came: everything is undone.
+    pub const UNDO_ALL: i32 = 100;
 }
 
 impl std::fmt::Debug for LogEntry {

@@ -25,7 +25,7 @@ use crate::telemetry;
 /// From where an undo starts, as the log row notes it. Smaller is more; the numbers are the reference library's states.
 mod undo_start {
     /// Everything: nothing is known of how far the operation came.
-    pub(super) const ALL: i32 = 100;
+    pub(super) const ALL: i32 = crate::gsm::LogEntry::UNDO_ALL;
     /// The target's store, the source's and the global one.
     pub(super) const TARGET: i32 = 107;
     /// The source's store and the global one.

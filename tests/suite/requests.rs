@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shardlet::{
-    BulkOptions, ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, Options, RangeShardMap, SchemaInfo,
-    SessionPolicy, ShardMapManager, ShardStatus, Sqlite, Validation,
+    BulkOptions, ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, OperationId, Options, RangeShardMap,
+    SchemaInfo, SessionPolicy, ShardMapManager, ShardStatus, Sqlite, Validation,
 };
 
 use crate::support::probe::{Call, Fault, Probe};
@@ -98,6 +98,10 @@ async fn each_call_makes_as_many_requests_as_documented() {
     seen.push(("shard locations: 1 + 0", taken(&probe, &at)));
     assert_eq!(manager.undo_pending_operations().await.unwrap(), 0);
     seen.push(("undo, nothing pending: 1 + 0", taken(&probe, &at)));
+    assert!(manager.pending_operations().await.unwrap().is_empty());
+    seen.push(("pending operations: 1 + 0", taken(&probe, &at)));
+    assert!(!manager.undo_operation(OperationId::random()).await.unwrap());
+    seen.push(("undo of an operation that is not there: 1 + 0", taken(&probe, &at)));
     let extra = map.create_mapping_with(200..300, &all[1], MappingStatus::Offline).await.unwrap();
     let _ = taken(&probe, &at);
     map.delete_mapping(extra).await.unwrap();
