@@ -129,6 +129,41 @@ impl<B: Stores> ShardMapManager<B> {
         }
     }
 
+    /// Drops the global store with everything in it: shard maps, shards, mappings, unfinished operations, schema information.
+    /// It may have any version, or be damaged. `false` if there was none.
+    ///
+    /// Shards are not asked and not told. Each keeps its local store, and so what it knows of its maps: in a new global store
+    /// [`RecoveryManager::restore_shard_map`] and [`RecoveryManager::attach`] bring maps and shards back from there, and
+    /// [`RecoveryManager::rebuild_shard_map`] their mappings. Schema information and locks of mappings do not come back. To leave
+    /// nothing at the shards either, delete mappings, shards and maps first.
+    ///
+    /// Nobody is waited for, as with [`CreateMode::Replace`]: an operation under way fails, and leaves at its shards what it had
+    /// done there. Managers that are open keep routing the keys in their caches, because the shards still vouch for them.
+    ///
+    /// The database stays, and so do, on SQL Server, the schema and this library's procedures in it, for which other clients may
+    /// look; they answer that there is no store. Those of the reference library go.
+    ///
+    /// One transaction on the global store. Cancel safe: the store is there whole or not at all.
+    ///
+    /// # Errors
+    /// `Credentials` if the login may not drop tables; `TimedOut` if another client is installing or keeps a table locked;
+    /// `OutcomeUnknown` if the answer to the commit was lost; `Unavailable`; `StoreDamaged` if there is something else in its
+    /// place.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+    /// use shardlet::{Options, ShardMapManager, Sqlite};
+    ///
+    /// let backend = Sqlite::in_memory();
+    /// let _ = ShardMapManager::open_or_create(backend.clone(), Options::default()).await?;
+    /// assert!(ShardMapManager::drop_store(&backend).await?);
+    /// assert!(!ShardMapManager::drop_store(&backend).await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn drop_store(backend: &B) -> Result<bool> {
+        backend.drop_global().await.map_err(|error| factory(error, "DropGlobalStore"))
+    }
+
     /// Creates an empty list map. One request to the global store.
     ///
     /// # Errors

@@ -66,6 +66,10 @@ pub trait GlobalStore: Backend {
     /// [`CreateMode::Replace`] it is dropped first. Two clients at once: one of them makes it.
     fn create_global(&self, mode: CreateMode) -> impl Future<Output = Result<()>> + Send;
 
+    /// Drops the store with everything in it, as [`CreateMode::Replace`] does: whatever its version is, and what is left of one
+    /// with tables missing. `false` where there was nothing of a store. Two clients at once: one of them drops it.
+    fn drop_global(&self) -> impl Future<Output = Result<bool>> + Send;
+
     /// All shard maps, in no order.
     fn shard_maps(&self) -> impl Future<Output = Result<Vec<ShardMapInfo>>> + Send;
 

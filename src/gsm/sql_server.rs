@@ -94,6 +94,10 @@ impl GlobalStore for SqlServer {
         self.create(&Database::global(), StoreKind::Global, mode).await
     }
 
+    async fn drop_global(&self) -> Result<bool> {
+        self.drop_global_store().await
+    }
+
     async fn shard_maps(&self) -> Result<Vec<ShardMapInfo>> {
         let reply = self.read_global(|| Call::global("ListShardMaps")).await?;
         all(&reply, shard_map)

@@ -217,8 +217,7 @@ impl Sqlite {
 fn create(connection: &mut Connection, mode: CreateMode) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
     if mode == CreateMode::Replace {
-        // An older or damaged store is dropped as well.
-        transaction.execute_batch(include_str!("../../sql/sqlite/gsm/drop.sql")).map_err(store_fault)?;
+        drop_tables(&transaction)?;
     } else if STORE.version(&transaction)?.is_some() {
         return Err(Error::new(
             ErrorKind::AlreadyExists,
@@ -229,6 +228,22 @@ fn create(connection: &mut Connection, mode: CreateMode) -> Result<()> {
     }
     STORE.install(&transaction)?;
     STORE.commit(transaction)
+}
+
+/// Drops a store, an older or damaged one as well.
+fn drop_tables(transaction: &Transaction<'_>) -> Result<()> {
+    transaction.execute_batch(include_str!("../../sql/sqlite/gsm/drop.sql")).map_err(store_fault)
+}
+
+/// The database stays, for who has it open.
+fn drop_store(connection: &mut Connection) -> Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
+    if !STORE.is_there(&transaction)? {
+        return Ok(false);
+    }
+    drop_tables(&transaction)?;
+    STORE.commit(transaction)?;
+    Ok(true)
 }
 
 impl GlobalStore for Sqlite {
@@ -248,6 +263,14 @@ impl GlobalStore for Sqlite {
 
     async fn create_global(&self, mode: CreateMode) -> Result<()> {
         self.global().create(move |connection| create(connection, mode)).await
+    }
+
+    async fn drop_global(&self) -> Result<bool> {
+        let database = self.global();
+        if !database.exists().await? {
+            return Ok(false);
+        }
+        database.run(drop_store).await
     }
 
     async fn shard_maps(&self) -> Result<Vec<ShardMapInfo>> {

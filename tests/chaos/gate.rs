@@ -362,6 +362,10 @@ impl<B: GlobalStore> GlobalStore for Gate<B> {
         self.writes("change locks", format!("{change:?}"), self.inner.change_lock(map, change), deed).await
     }
 
+    async fn drop_global(&self) -> Result<bool> {
+        self.writes("drop", "", self.inner.drop_global(), |_| Deed::Nothing).await
+    }
+
     async fn upgrade_global(&self) -> Result<StoreUpgrade> {
         self.writes("upgrade", "", self.inner.upgrade_global(), |_| Deed::Nothing).await
     }

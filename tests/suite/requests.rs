@@ -123,6 +123,12 @@ async fn each_call_makes_as_many_requests_as_documented() {
     let _ = ShardMapManager::open(probe.clone(), lazy().load_policy(LoadPolicy::Eager)).await.unwrap();
     seen.push(("open, eager: 2 + 0", taken(&probe, &at)));
 
+    let other = Probe::new(Sqlite::in_memory());
+    let _ = ShardMapManager::open_or_create(other.clone(), Options::default()).await.unwrap();
+    other.reset();
+    assert!(ShardMapManager::drop_store(&other).await.unwrap());
+    seen.push(("drop: 1 + 0", taken(&other, &at)));
+
     let report = ShardMapManager::upgrade(&probe).await.unwrap();
     assert_eq!(report.shards.len(), 2);
     seen.push(("upgrade of two shards: 2 + 2", taken(&probe, &at)));

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use shardlet::gsm::GlobalStore;
 use shardlet::{
     BulkOptions, CreateMode, LoadPolicy, LockToken, MappingFilter, MappingStatus, Options, RangeShardMap, SchemaInfo,
     SessionPolicy, ShardMapManager, ShardStatus, SqlServer, Validation,
@@ -286,6 +287,13 @@ async fn an_installation_takes_a_batch_for_each_part_of_its_scripts() {
     let _ = map.create_shard(&shard_at(&server, "new")).await.unwrap();
     let local = batches(&server) - global;
     println!("installing a global store: {global} batches, a local one: {local}");
+    let tables = [("name", Type::Text)];
+    let _ = server.on_statement("SELECT 1", |_| Answer::done());
+    let _ = server.on_statement("N'OperationsLogGlobal'", move |_| Answer::rows(tables, [["ShardsGlobal".into()]]));
+    assert!(manager.backend().drop_global().await.unwrap());
+    let dropping = batches(&server) - global - local;
+    println!("dropping a global store: {dropping} batches");
     assert!((30..80).contains(&global), "{global} batches make a global store");
     assert!((20..60).contains(&local), "{local} batches make a local store");
+    assert!((20..60).contains(&dropping), "{dropping} batches drop a global store");
 }

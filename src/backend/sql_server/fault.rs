@@ -55,6 +55,9 @@ const CREDENTIALS: [u32; 19] = [
     18_488, 40_615,
 ];
 
+/// A table that is not there, or that the login may not drop. Our scripts drop what is there only.
+const NOT_DROPPED: u32 = 3_701;
+
 /// The database is not there or cannot be written.
 const UNAVAILABLE: [u32; 9] = [911, 924, 945, 976, 1_105, 3_906, 3_908, 4_060, 9_002];
 
@@ -145,7 +148,8 @@ fn server_fault(number: u32, text: &str, class: u8, doing: Doing) -> Error {
     if is_killed(number, text) {
         return lost(if doing == Doing::Connecting { Doing::Reading } else { doing });
     }
-    if CREDENTIALS.contains(&number) || (other && text.contains("permission denied")) {
+    let not_dropped = in_store(doing) && (number == NOT_DROPPED || (other && text.contains("must be owner")));
+    if CREDENTIALS.contains(&number) || not_dropped || (other && text.contains("permission denied")) {
         return storage(ErrorKind::Credentials, "the login was refused, or lacks a right that this takes");
     }
     if UNAVAILABLE.contains(&number) {

@@ -24,6 +24,11 @@ const INSTALLATION_LOCK: Duration = Duration::from_secs(60);
 /// Ends a batch of a script, alone on its line.
 const SEPARATOR: &str = "GO";
 
+/// One row for each table of a global store that is there.
+const ANY_GLOBAL_TABLE: &str = "SELECT t.name FROM (VALUES (N'ShardMapManagerGlobal'), (N'ShardMapsGlobal'), \
+     (N'ShardsGlobal'), (N'ShardMappingsGlobal'), (N'OperationsLogGlobal'), (N'ShardedDatabaseSchemaInfosGlobal')) AS t (name) \
+     WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NOT NULL";
+
 impl StoreKind {
     /// All columns, because version 1.0 had others; one column of another name where only the version table is missing.
     fn version_query(self) -> &'static str {
@@ -221,17 +226,39 @@ pub(crate) async fn create(pooled: &mut Pooled, kind: StoreKind, mode: Creation,
                 }));
             }
         }
-        Creation::Replace => {
-            for drop in batches(include_str!("../../../sql/sql_server/gsm/drop.sql")) {
-                batch(pooled, drop, limit).await?;
-            }
-        }
+        Creation::Replace => drop_tables(pooled, limit).await?,
         Creation::Complete => {}
     }
     for text in tables {
         batch(pooled, text, limit).await?;
     }
     run(pooled, &[kind.procedures()], limit).await
+}
+
+/// Drops the global store, in the transaction that has begun.
+async fn drop_tables(pooled: &mut Pooled, limit: Duration) -> Result<()> {
+    for text in batches(include_str!("../../../sql/sql_server/gsm/drop.sql")) {
+        send(pooled, text, limit, Doing::Reading).await?;
+    }
+    Ok(())
+}
+
+/// Drops the global store, whatever its version is and what is left of it, and says whether there was anything.
+pub(super) async fn drop_global(pooled: &mut Pooled, limit: Duration) -> Result<bool> {
+    // The first batch of every script begins the transaction and takes the lock of installations.
+    if let Some(first) = batches(StoreKind::Global.tables()).next() {
+        begin(pooled, first, limit).await?;
+    }
+    let there = pooled.ask(ANY_GLOBAL_TABLE, &[], limit).await;
+    if !there.as_ref().is_ok_and(|tables| !tables.is_empty()) {
+        // The lock goes, too. A broken connection ends by itself.
+        let _ = batch(pooled, "ROLLBACK TRANSACTION", limit).await;
+        return there.map(|_| false);
+    }
+    tracing::info!("dropping the global store");
+    drop_tables(pooled, limit).await?;
+    batch(pooled, "COMMIT TRANSACTION", limit).await?;
+    Ok(true)
 }
 
 /// What to do about a store that is there.

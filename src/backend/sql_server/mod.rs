@@ -149,13 +149,25 @@ impl SqlServer {
     /// Installs a store.
     pub(crate) async fn create(&self, database: &Database, kind: StoreKind, mode: Creation) -> Result<()> {
         let limit = self.shared.options.timeouts.command;
-        let mut pooled = self.shared.checkout(database).await?;
-        let probed = if pooled.served_before() { pooled.probe(limit).await } else { Ok(()) };
-        if probed.is_err() {
-            self.shared.close_idle(database);
-            pooled = self.shared.checkout(database).await?;
-        }
+        let mut pooled = self.probed(database).await?;
         install::create(&mut pooled, kind, mode, limit).await.map_err(|error| database.target.blame(error))
+    }
+
+    /// Drops the global store, and says whether there was one.
+    pub(crate) async fn drop_global_store(&self) -> Result<bool> {
+        let database = Database::global();
+        let mut pooled = self.probed(&database).await?;
+        let dropped = install::drop_global(&mut pooled, self.shared.options.timeouts.command).await;
+        dropped.map_err(|error| database.target.blame(error))
+    }
+
+    /// A connection for a script. One that served before is asked first whether it still does.
+    async fn probed(&self, database: &Database) -> Result<Pooled> {
+        let mut pooled = self.shared.checkout(database).await?;
+        if pooled.served_before() && pooled.probe(self.shared.options.timeouts.command).await.is_err() {
+            return self.checkout_again(database).await;
+        }
+        Ok(pooled)
     }
 
     /// Brings a store to the current version.

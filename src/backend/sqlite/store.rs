@@ -85,6 +85,11 @@ impl StoreKind {
         }
     }
 
+    /// True if anything of a store is there.
+    pub(crate) fn is_there(self, connection: &Connection) -> Result<bool> {
+        Ok(self.missing_tables(connection)?.len() < self.tables().len())
+    }
+
     /// The error where the version table is empty.
     fn no_version(self) -> Error {
         let table = self.tables().first().copied().unwrap_or_default();

@@ -113,3 +113,35 @@ pub async fn a_local_store_with_tables_missing_is_damaged<E: Access>() {
         damaged(store.upgrade_local(location).await.err(), &place, table, "upgrade_local");
     }
 }
+
+pub async fn a_global_store_of_any_version_and_what_is_left_of_one_is_dropped<E: Access>() {
+    let fixture = Fixture::<E>::new().await;
+    let (store, environment) = (fixture.store(), &fixture.environment);
+    let mut cases = vec!["at 1.0", "of the future", "without a version"];
+    // In the order in which none refers to one that is gone.
+    let tables =
+        ["ShardMappingsGlobal", "ShardsGlobal", "ShardMapsGlobal", "OperationsLogGlobal", "ShardMapManagerGlobal"];
+    cases.extend(tables);
+    for case in cases {
+        match case {
+            "at 1.0" => environment.set_version_1_0(&Place::Global).await,
+            "of the future" => environment.set_version(&Place::Global, 2, 0).await,
+            "without a version" => environment.empty_table(&Place::Global, "ShardMapManagerGlobal").await,
+            last => {
+                for table in tables {
+                    environment.drop_table(&Place::Global, table).await;
+                    if table == last {
+                        break;
+                    }
+                }
+            }
+        }
+        assert!(store.drop_global().await.unwrap(), "{case}");
+        assert_eq!(store.global_version().await.unwrap(), None, "{case}");
+        assert!(!store.drop_global().await.unwrap(), "{case}");
+        store.create_global(shardlet::CreateMode::Keep).await.unwrap();
+        assert_eq!(store.shard_maps().await.unwrap(), [], "{case}");
+        let map = fixture.map("map", ShardMapKind::List).await;
+        let _ = fixture.shard(&map, 0).await;
+    }
+}

@@ -64,6 +64,8 @@ macro_rules! conformance {
                 shard_maps {
                     a_global_store_is_made_once_and_replaced_on_demand,
                     one_of_many_clients_makes_the_global_store,
+                    a_global_store_is_dropped_with_everything_in_it,
+                    one_of_many_clients_drops_the_global_store,
                     requests_to_a_missing_global_store_fail,
                     shard_maps_are_added_found_and_listed,
                     names_of_shard_maps_compare_without_case_and_trailing_blanks,
@@ -199,6 +201,7 @@ macro_rules! conformance_with_access {
                     a_store_without_a_version_is_damaged,
                     a_global_store_with_tables_missing_is_damaged,
                     a_local_store_with_tables_missing_is_damaged,
+                    a_global_store_of_any_version_and_what_is_left_of_one_is_dropped,
                 }
                 replacing {
                     a_missing_store_is_installed,

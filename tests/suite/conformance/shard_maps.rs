@@ -2,10 +2,11 @@
 
 use shardlet::error::Refusal;
 use shardlet::gsm::{GlobalStore, OperationCode, ShardStep};
+use shardlet::lsm::ShardAction;
 use shardlet::{CreateMode, ErrorCode, ErrorKind, ShardMapInfo, ShardMapKind, ShardMapName, StoreVersion, Timeouts};
 
 use super::Environment;
-use super::fixture::{Fixture, map_named, on_shard, refused};
+use super::fixture::{Fixture, map_named, on_shard, record, refused};
 
 pub async fn a_global_store_is_made_once_and_replaced_on_demand<E: Environment>() {
     let environment = E::fresh(Timeouts::default()).await;
@@ -33,6 +34,43 @@ pub async fn one_of_many_clients_makes_the_global_store<E: Environment>() {
     let kinds: Vec<_> = made.iter().filter_map(|made| made.as_ref().err()).map(shardlet::Error::kind).collect();
     assert_eq!(kinds, [ErrorKind::AlreadyExists; 7]);
     assert_eq!(store.global_version().await.unwrap(), Some(StoreVersion::CURRENT));
+}
+
+pub async fn a_global_store_is_dropped_with_everything_in_it<E: Environment>() {
+    let environment = E::fresh(Timeouts::default()).await;
+    assert!(!environment.backend().drop_global().await.unwrap(), "there is none yet");
+    assert_eq!(environment.backend().global_version().await.unwrap(), None);
+
+    let fixture = Fixture::<E>::new().await;
+    let store = fixture.store();
+    let map = fixture.map("map", ShardMapKind::List).await;
+    let shard = fixture.shard(&map, 0).await;
+    let _ = fixture.change_shard(&map, &shard, ShardAction::Add).await.unwrap();
+    let _ = fixture.mapping(&map, record(&shard, 1, None)).await;
+    fixture.start(&on_shard(OperationCode::AddShard, &map, ShardStep::Add(fixture.new_shard(&map, 1)))).await;
+    store.add_schema_info("map", "<Schema/>").await.unwrap();
+    let local = fixture.local_state(0).await;
+    assert!(store.drop_global().await.unwrap());
+    assert_eq!(store.global_version().await.unwrap(), None);
+    assert!(!store.drop_global().await.unwrap(), "it is gone");
+    let error = store.shard_maps().await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ShardMapManagerStoreDoesNotExist, "{error}");
+    assert_eq!(fixture.local_state(0).await, local, "shards keep their stores");
+
+    store.create_global(CreateMode::Keep).await.unwrap();
+    assert_eq!(store.shard_maps().await.unwrap(), []);
+    assert_eq!(store.schema_infos().await.unwrap(), []);
+    assert_eq!(store.pending_operations().await.unwrap(), []);
+    let _ = fixture.map("map", ShardMapKind::Range).await;
+}
+
+pub async fn one_of_many_clients_drops_the_global_store<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let dropped = futures::future::join_all((0..8).map(|_| fixture.store().drop_global())).await;
+    let mut dropped: Vec<_> = dropped.into_iter().map(|dropped| dropped.unwrap()).collect();
+    dropped.sort_unstable();
+    assert_eq!(dropped, [false, false, false, false, false, false, false, true]);
+    assert_eq!(fixture.store().global_version().await.unwrap(), None);
 }
 
 pub async fn requests_to_a_missing_global_store_fail<E: Environment>() {

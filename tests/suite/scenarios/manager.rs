@@ -101,6 +101,33 @@ async fn replace_makes_a_store_where_there_is_none() {
 }
 
 #[tokio::test]
+async fn a_store_is_dropped_and_none_is_made_to_be_dropped() {
+    let directory = directory();
+    let below = directory.path().join("below");
+    assert!(!ShardMapManager::drop_store(&Sqlite::open(&below).unwrap()).await.unwrap());
+    assert!(!below.exists(), "nothing was made");
+
+    let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+    let map = manager.create_range_shard_map::<i64>("orders").await.unwrap();
+    let shard = map.create_shard(&location(0)).await.unwrap();
+    let _ = map.create_mapping(0..10, &shard).await.unwrap();
+    assert!(ShardMapManager::drop_store(&sqlite(&directory)).await.unwrap());
+    assert!(ShardMapManager::try_open(sqlite(&directory), Options::default()).await.unwrap().is_none());
+    // Who has the map open routes on: the shard knows its keys.
+    let _ = map.open_connection_for_key(&5, &NoCredentials, Validation::Validate).await.unwrap();
+    let gone = manager.shard_maps().await.unwrap_err();
+    assert_eq!((gone.kind(), gone.code()), (ErrorKind::NotFound, ErrorCode::ShardMapManagerStoreDoesNotExist));
+
+    let manager = ShardMapManager::create(sqlite(&directory), CreateMode::Keep, Options::default()).await.unwrap();
+    let recovery = manager.recovery();
+    let _ = recovery.restore_shard_map(&location(0), "orders").await.unwrap();
+    let _ = recovery.attach(&location(0), "orders").await.unwrap();
+    recovery.rebuild_shard_map("orders", &[location(0)]).await.unwrap();
+    let back = manager.range_shard_map::<i64>("orders").await.unwrap().mappings().await.unwrap();
+    assert_eq!(back.len(), 1, "what the shard knows comes back");
+}
+
+#[tokio::test]
 async fn the_documents_way_to_open_or_create() {
     let directory = directory();
     for expected in [false, true, true] {

@@ -24,6 +24,7 @@ pub enum Call {
     GlobalVersion,
     UpgradeGlobal,
     CreateGlobal,
+    DropGlobal,
     ShardMaps,
     FindShardMap,
     AddShardMap,
@@ -215,6 +216,10 @@ impl<B: GlobalStore> GlobalStore for Probe<B> {
 
     async fn create_global(&self, mode: CreateMode) -> Result<()> {
         self.state.around(Call::CreateGlobal, self.inner.create_global(mode)).await
+    }
+
+    async fn drop_global(&self) -> Result<bool> {
+        self.state.around(Call::DropGlobal, self.inner.drop_global()).await
     }
 
     async fn shard_maps(&self) -> Result<Vec<ShardMapInfo>> {
