@@ -106,6 +106,13 @@ impl SqlServer {
         Ok(Self { shared: Shared::new(place.with_login_of(login), options) })
     }
 
+    /// The login that it was opened with, as credentials of connections: for tools that look at shards in their own name.
+    /// Applications have [others](SqlCredentials), with fewer rights.
+    #[must_use]
+    pub fn credentials(&self) -> SqlCredentials {
+        self.shared.management().clone()
+    }
+
     /// The options that it was opened with.
     #[must_use]
     pub fn options(&self) -> &SqlServerOptions {

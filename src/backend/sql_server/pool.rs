@@ -93,6 +93,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The login of the backend.
+    pub(super) fn management(&self) -> &SqlCredentials {
+        self.opener.management()
+    }
+
     pub(super) fn new(management: SqlCredentials, options: SqlServerOptions) -> Arc<Self> {
         // The fields are public, so what the setters keep is kept here, too.
         let options = options

@@ -1,0 +1,186 @@
+//! `shardlet map`: shard maps.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use shardlet::operation::Stores;
+use shardlet::{KeyType, LockToken, MappingStatus, ShardMapInfo, ShardMapKind, ShardStatus};
+
+use crate::confirm::Change;
+use crate::failure::{Failure, Result};
+use crate::map;
+use crate::session::{Session, steps_of};
+
+#[derive(Subcommand)]
+pub(crate) enum MapCommand {
+    /// Lists the shard maps
+    List,
+    /// Creates an empty shard map
+    Create(Create),
+    /// Shows a shard map and what is in it
+    Show(Show),
+    /// Deletes a shard map that has no shards
+    Delete(Delete),
+}
+
+/// Points or ranges.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// Maps single keys
+    List,
+    /// Maps ranges of keys
+    Range,
+}
+
+/// What keys are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Key {
+    /// 32 bits: -7
+    Int32,
+    /// 64 bits: -7
+    Int64,
+    /// 6f9619ff-8b86-d011-b42d-00c04fc964ff
+    Guid,
+    /// Up to 128 bytes: 0x00ff
+    Binary,
+    /// 2026-11-21 08:30:00.5
+    Datetime,
+    /// 1.02:03:04.5: days, hours, minutes, seconds
+    Timespan,
+    /// 2026-11-21 08:30:00.5 +01:00
+    Datetimeoffset,
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// The name: 1 to 50 characters, compared without regard to case
+    name: String,
+    /// What it maps
+    #[arg(long, value_enum)]
+    kind: Kind,
+    /// The type of its keys, which cannot be changed later
+    #[arg(long, value_enum, value_name = "TYPE")]
+    key_type: Key,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The shard map
+    name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// The shard map
+    name: String,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Serialize)]
+struct MapRow {
+    name: String,
+    kind: String,
+    key_type: String,
+    id: String,
+}
+
+#[derive(Serialize)]
+struct MapDetails {
+    name: String,
+    kind: String,
+    key_type: String,
+    id: String,
+    shards: usize,
+    shards_disabled: usize,
+    mappings: usize,
+    mappings_offline: usize,
+    mappings_locked: usize,
+}
+
+impl MapCommand {
+    pub(crate) async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        match self {
+            Self::List => {
+                let maps = session.manager().await?.shard_maps().await?;
+                session.output.list(&maps.iter().map(row).collect::<Vec<_>>())
+            }
+            Self::Create(create) => create.run(session).await,
+            Self::Show(show) => show.run(session).await,
+            Self::Delete(delete) => delete.run(session).await,
+        }
+    }
+}
+
+impl Create {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let manager = session.manager().await?;
+        let kind = match self.kind {
+            Kind::List => ShardMapKind::List,
+            Kind::Range => ShardMapKind::Range,
+        };
+        let key_type = match self.key_type {
+            Key::Int32 => KeyType::Int32,
+            Key::Int64 => KeyType::Int64,
+            Key::Guid => KeyType::Guid,
+            Key::Binary => KeyType::Binary,
+            Key::Datetime => KeyType::DateTime,
+            Key::Timespan => KeyType::TimeSpan,
+            Key::Datetimeoffset => KeyType::DateTimeOffset,
+        };
+        let steps = steps_of([("global store", format!("create the {kind} map {:?} of {key_type} keys", self.name))]);
+        let created = map::create(&manager, &self.name, kind, key_type);
+        if let Some(map) = session.decide(self.change, steps, None, created).await? {
+            session.output.show(&row(map.info()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.name).await?;
+        let (shards, mappings) = (map.shards().await?, map.mappings(None, None).await?);
+        let MapRow { name, kind, key_type, id } = row(map.info());
+        session.output.show(&MapDetails {
+            name,
+            kind,
+            key_type,
+            id,
+            shards: shards.len(),
+            shards_disabled: shards.iter().filter(|shard| shard.status() == ShardStatus::Offline).count(),
+            mappings: mappings.len(),
+            mappings_offline: mappings.iter().filter(|it| it.status == MappingStatus::Offline).count(),
+            mappings_locked: mappings.iter().filter(|it| it.lock_owner != LockToken::NONE).count(),
+        })
+    }
+}
+
+impl Delete {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let manager = session.manager().await?;
+        let info = manager.shard_map(&self.name).await?;
+        let shards = session.backend.shards(info.id()).await?.len();
+        if shards > 0 {
+            let text = format!("the shard map has {shards} shards; delete them first: shardlet shard delete");
+            return Err(Failure::State(text));
+        }
+        let steps = steps_of([("global store", format!("delete the shard map {:?}", info.name()))]);
+        let question = format!("delete the shard map {:?}?", info.name());
+        let deleted = manager.delete_shard_map(&self.name);
+        if session.decide(self.change, steps, Some(question), deleted).await?.is_some() {
+            session.output.say("shard map deleted");
+        }
+        Ok(())
+    }
+}
+
+fn row(info: &ShardMapInfo) -> MapRow {
+    MapRow {
+        name: info.name().to_owned(),
+        kind: info.kind().to_string(),
+        key_type: info.key_type().to_string(),
+        id: info.id().to_string(),
+    }
+}

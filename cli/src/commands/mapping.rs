@@ -1,0 +1,541 @@
+//! `shardlet mapping`: which keys are on which shard. `import` is in a file of its own.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use shardlet::model::MappingRecord;
+use shardlet::operation::Stores;
+use shardlet::{
+    EncodedRange, LockToken, MappingId, MappingStatus, MappingUpdate, SessionPolicy, ShardLocation, ShardMapInfo,
+    ShardMapKind,
+};
+use uuid::Uuid;
+
+use super::import::Import;
+use crate::confirm::Change;
+use crate::failure::{Failure, Result};
+use crate::keys;
+use crate::location;
+use crate::map::{AnyMap, Record};
+use crate::session::{Session, steps_of};
+
+#[derive(Subcommand)]
+pub(crate) enum MappingCommand {
+    /// Lists mappings, in the order of their keys
+    List(List),
+    /// Maps a key or a range of keys to a shard
+    Add(Add),
+    /// Maps many keys or ranges, from a file
+    Import(Import),
+    /// Shows the mapping of an id
+    Show(Show),
+    /// Shows the mapping that holds a key
+    Lookup(Lookup),
+    /// Cuts a range into two, both on its shard
+    Split(Split),
+    /// Joins the two ranges that meet at a key, which have to be on one shard
+    Merge(Merge),
+    /// Moves a mapping to another shard; the rows of its keys are for you to move
+    ///
+    /// Keys are offline from then on: copy their rows, then put the mapping online. A mapping that is online is taken offline in the
+    /// same step.
+    Move(Move),
+    /// Takes a mapping offline: opening connections for its keys fails from now on, and open ones are ended
+    Offline(Offline),
+    /// Puts a mapping online
+    Online(Online),
+    /// Deletes a mapping, which has to be offline; the rows of its keys stay where they are
+    Delete(Delete),
+    /// Locks a mapping: only who gives the token can change it; routing goes on
+    Lock(Lock),
+    /// Unlocks a mapping, or all of a token
+    Unlock(Unlock),
+}
+
+/// Which mapping, and in whose name.
+#[derive(Args)]
+pub(crate) struct Which {
+    /// The shard map
+    map: String,
+    /// The mapping: a key that it holds, or in a range map exactly its range LOW..HIGH
+    #[arg(allow_hyphen_values = true)]
+    mapping: String,
+    /// The token that owns the lock of the mapping
+    #[arg(long, value_name = "TOKEN")]
+    lock_token: Option<Uuid>,
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// The shard map
+    map: String,
+    /// Only those on this shard
+    #[arg(long, value_parser = location::parse)]
+    shard: Option<ShardLocation>,
+    /// Only those with a key in this range LOW..HIGH
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+    keys: Option<String>,
+    /// Only those that are offline
+    #[arg(long)]
+    offline: bool,
+    /// Only those that are locked
+    #[arg(long)]
+    locked: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Add {
+    /// The shard map
+    map: String,
+    /// A key; in a range map LOW..HIGH, LOW.. to +infinity, ..HIGH from the least key, or .. for all keys
+    #[arg(allow_hyphen_values = true)]
+    keys: String,
+    /// The shard
+    #[arg(long, value_parser = location::parse)]
+    shard: ShardLocation,
+    /// Adds it offline
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The shard map
+    map: String,
+    /// The id of the mapping, as lists show it; every change but a lock gives it another one
+    id: Uuid,
+}
+
+#[derive(Args)]
+pub(crate) struct Lookup {
+    /// The shard map
+    map: String,
+    /// The key
+    #[arg(allow_hyphen_values = true)]
+    key: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Split {
+    /// The shard map
+    map: String,
+    /// The key where the second range begins
+    #[arg(allow_hyphen_values = true)]
+    at: String,
+    /// The token that owns the lock of the mapping
+    #[arg(long, value_name = "TOKEN")]
+    lock_token: Option<Uuid>,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Merge {
+    /// The shard map
+    map: String,
+    /// The key where the second range begins
+    #[arg(allow_hyphen_values = true)]
+    at: String,
+    /// The token that owns the locks of both mappings
+    #[arg(long, value_name = "TOKEN")]
+    lock_token: Option<Uuid>,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Move {
+    #[command(flatten)]
+    which: Which,
+    /// The shard that it goes to
+    #[arg(long, value_parser = location::parse, value_name = "SHARD")]
+    to: ShardLocation,
+    #[command(flatten)]
+    sessions: Sessions,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Offline {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    sessions: Sessions,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// What becomes of open connections.
+#[derive(Args)]
+pub(crate) struct Sessions {
+    /// Waits up to so many seconds for open connections to close, then ends those that are left
+    #[arg(long, value_name = "SECONDS")]
+    drain: Option<u64>,
+    /// Leaves open connections alone: they may read and write keys that are being moved
+    #[arg(long, conflicts_with = "drain")]
+    leave_sessions: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Online {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Lock {
+    /// The shard map
+    map: String,
+    /// The mapping: a key that it holds, or in a range map exactly its range LOW..HIGH
+    #[arg(allow_hyphen_values = true)]
+    mapping: String,
+    /// The token, a GUID; a new one is made and shown without it
+    #[arg(long)]
+    token: Option<Uuid>,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Unlock {
+    /// The shard map
+    map: String,
+    /// The mapping; without one all mappings of the token
+    #[arg(allow_hyphen_values = true)]
+    mapping: Option<String>,
+    /// The token that owns the lock
+    #[arg(long, required_unless_present = "force")]
+    token: Option<Uuid>,
+    /// Unlocks it whoever owns the lock
+    #[arg(long, conflicts_with = "token", requires = "mapping")]
+    force: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// A mapping. A list of them, as CSV or JSON, can be imported.
+#[derive(Serialize)]
+pub(crate) struct MappingRow {
+    /// In list maps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// In range maps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low: Option<String>,
+    /// In range maps; nothing is +infinity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high: Option<Option<String>>,
+    shard: String,
+    status: &'static str,
+    /// The token that owns its lock.
+    lock_owner: Option<String>,
+    id: String,
+}
+
+impl MappingRow {
+    pub(crate) fn of(info: &ShardMapInfo, mapping: &MappingRecord) -> Self {
+        let low = Some(keys::show(info, &mapping.low));
+        let (key, low, high) = match info.kind() {
+            ShardMapKind::List => (low, None, None),
+            ShardMapKind::Range => (None, low, Some(mapping.high.as_ref().map(|high| keys::show(info, high)))),
+        };
+        Self {
+            key,
+            low,
+            high,
+            shard: location::show(mapping.shard.location()),
+            status: status_word(mapping.status),
+            lock_owner: (mapping.lock_owner != LockToken::NONE).then(|| mapping.lock_owner.to_string()),
+            id: mapping.id.to_string(),
+        }
+    }
+}
+
+/// The status as rows say it, and imports read it.
+pub(crate) fn status_word(status: MappingStatus) -> &'static str {
+    match status {
+        MappingStatus::Online => "online",
+        MappingStatus::Offline => "offline",
+    }
+}
+
+impl MappingCommand {
+    pub(crate) async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        match self {
+            Self::List(list) => list.run(session).await,
+            Self::Add(add) => add.run(session).await,
+            Self::Import(import) => import.run(session).await,
+            Self::Show(show) => show.run(session).await,
+            Self::Lookup(lookup) => lookup.run(session).await,
+            Self::Split(split) => split.run(session).await,
+            Self::Merge(merge) => merge.run(session).await,
+            Self::Move(moving) => moving.run(session).await,
+            Self::Offline(offline) => offline.run(session).await,
+            Self::Online(online) => online.run(session).await,
+            Self::Delete(delete) => delete.run(session).await,
+            Self::Lock(lock) => lock.run(session).await,
+            Self::Unlock(unlock) => unlock.run(session).await,
+        }
+    }
+}
+
+impl Which {
+    async fn find<B: Stores>(&self, session: &Session<B>) -> Result<(Box<dyn AnyMap<B>>, Record, LockToken)> {
+        let map = session.map(&self.map).await?;
+        let mapping = keys::mapping(&*map, &self.mapping).await?;
+        Ok((map, mapping, token(self.lock_token)))
+    }
+}
+
+fn token(given: Option<Uuid>) -> LockToken {
+    given.map_or(LockToken::NONE, LockToken::from)
+}
+
+impl Sessions {
+    fn policy(&self) -> SessionPolicy {
+        match self.drain {
+            Some(seconds) => SessionPolicy::Drain(Duration::from_secs(seconds)),
+            None if self.leave_sessions => SessionPolicy::Leave,
+            None => SessionPolicy::EndNow,
+        }
+    }
+
+    /// What happens to open connections, in words.
+    fn words(&self) -> String {
+        match self.policy() {
+            SessionPolicy::Drain(patience) => format!("open connections have {} s to close", patience.as_secs()),
+            SessionPolicy::Leave => "open connections are left alone".to_owned(),
+            _ => "open connections are ended".to_owned(),
+        }
+    }
+}
+
+/// Shows mappings that were changed.
+fn show<B: Stores>(session: &Session<B>, map: &dyn AnyMap<B>, mapping: &MappingRecord) -> Result<()> {
+    session.output.show(&MappingRow::of(map.info(), mapping))
+}
+
+impl List {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let range = match &self.keys {
+            // Of a list map as well: points in a range.
+            Some(text) => Some(keys::bounds(map.info(), text)?),
+            None => None,
+        };
+        let shard = match &self.shard {
+            Some(location) => Some(map.shard(location).await?),
+            None => None,
+        };
+        let mappings = map.mappings(range.as_ref(), shard.as_ref()).await?;
+        let wanted = mappings.iter().filter(|mapping| {
+            (!self.offline || mapping.status == MappingStatus::Offline)
+                && (!self.locked || mapping.lock_owner != LockToken::NONE)
+        });
+        let rows: Vec<_> = wanted.map(|mapping| MappingRow::of(map.info(), mapping)).collect();
+        session.output.list(&rows)
+    }
+}
+
+impl Add {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let keys = keys::keys(map.info(), &self.keys)?;
+        let shard = map.shard(&self.shard).await?;
+        let status = if self.offline { MappingStatus::Offline } else { MappingStatus::Online };
+        let change = map.create(&keys, &shard, status);
+        if let Some(created) = session.carry_out(self.change, change, None).await? {
+            show(session, &*map, &created)?;
+        }
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let found = session.backend.find_mapping_by_id(map.info(), MappingId::from(self.id)).await?;
+        let text = "no mapping has this id; a change may have given it another: see shardlet mapping list";
+        let mapping = found.ok_or_else(|| Failure::NotFound(text.to_owned()))?;
+        show(session, &*map, &mapping)
+    }
+}
+
+impl Lookup {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let key = keys::key(map.info(), &self.key)?;
+        let mapping = map.holder(&key).await?;
+        show(session, &*map, &mapping)
+    }
+}
+
+impl Split {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let at = keys::key(map.info(), &self.at)?;
+        let mapping = map.holder(&at).await?;
+        if map.info().kind() == ShardMapKind::Range && mapping.low == at {
+            return Err(Failure::NoChange("a range begins at this key already".to_owned()));
+        }
+        let change = map.split(&mapping, token(self.lock_token), &at);
+        if let Some(parts) = session.carry_out(self.change, change, None).await? {
+            session.output.list(&parts.iter().map(|part| MappingRow::of(map.info(), part)).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+}
+
+impl Merge {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let at = keys::key(map.info(), &self.at)?;
+        let right = map.holder(&at).await?;
+        if map.info().kind() == ShardMapKind::Range && right.low != at {
+            return Err(Failure::NoChange("no range begins at this key: it lies inside of one".to_owned()));
+        }
+        let before = EncodedRange { low: shardlet::EncodedKey::minimum(), high: Some(at.clone()) };
+        let left = if before.is_empty() { Vec::new() } else { map.mappings(Some(&before), None).await? };
+        let left = left.last().filter(|left| left.high.as_ref() == Some(&at));
+        let none = || Failure::NotFound("no range ends at this key, so there are no two to join".to_owned());
+        let change = map.merge(left.ok_or_else(none)?, &right, token(self.lock_token));
+        if let Some(merged) = session.carry_out(self.change, change, None).await? {
+            show(session, &*map, &merged)?;
+        }
+        Ok(())
+    }
+}
+
+impl Move {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let (map, mapping, token) = self.which.find(session).await?;
+        let target = map.shard(&self.to).await?;
+        if target.id() == mapping.shard.id() {
+            return Err(Failure::NoChange("the mapping is on this shard already".to_owned()));
+        }
+        let mut update = MappingUpdate::new().shard(&target);
+        let shown = keys::show_keys(map.info(), &mapping);
+        let mut question =
+            format!("move {shown} from {} to {}", location::show(mapping.shard.location()), location::show(&self.to));
+        if mapping.status == MappingStatus::Online {
+            update = update.status(MappingStatus::Offline).sessions(self.sessions.policy());
+            question = format!("{question}, taking it offline; {}", self.sessions.words());
+        }
+        let change = map.update(&mapping, token, &update);
+        if let Some(moved) = session.carry_out(self.change, change, Some(format!("{question}?"))).await? {
+            show(session, &*map, &moved)?;
+            session
+                .output
+                .say("moved, and offline; rows were not moved. When they are in place: shardlet mapping online");
+        }
+        Ok(())
+    }
+}
+
+impl Offline {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let (map, mapping, token) = self.which.find(session).await?;
+        if mapping.status == MappingStatus::Offline {
+            return Err(Failure::NoChange("the mapping is offline already".to_owned()));
+        }
+        let shown = keys::show_keys(map.info(), &mapping);
+        let question = format!("take {shown} offline; {}?", self.sessions.words());
+        let change = map.take_offline(&mapping, token, self.sessions.policy());
+        if let Some((mapping, sessions)) = session.carry_out(self.change, change, Some(question)).await? {
+            show(session, &*map, &mapping)?;
+            session.output.say(&format!("offline; {} open connections were ended", sessions.ended));
+        }
+        Ok(())
+    }
+}
+
+impl Online {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let (map, mapping, token) = self.which.find(session).await?;
+        if mapping.status == MappingStatus::Online {
+            return Err(Failure::NoChange("the mapping is online already".to_owned()));
+        }
+        let change = map.update(&mapping, token, &MappingUpdate::new().status(MappingStatus::Online));
+        if let Some(mapping) = session.carry_out(self.change, change, None).await? {
+            show(session, &*map, &mapping)?;
+        }
+        Ok(())
+    }
+}
+
+impl Delete {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let (map, mapping, token) = self.which.find(session).await?;
+        if mapping.status == MappingStatus::Online {
+            let text = "the mapping is online; take it offline first: shardlet mapping offline";
+            return Err(Failure::State(text.to_owned()));
+        }
+        let shown = keys::show_keys(map.info(), &mapping);
+        let question = format!("delete the mapping of {shown} to {}?", location::show(mapping.shard.location()));
+        let change = map.delete(&mapping, token);
+        if session.carry_out(self.change, change, Some(question)).await?.is_some() {
+            session.output.say("mapping deleted");
+        }
+        Ok(())
+    }
+}
+
+impl Lock {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let mapping = keys::mapping(&*map, &self.mapping).await?;
+        let token = self.token.map_or_else(LockToken::random, LockToken::from);
+        let steps = steps_of([("global store", format!("lock mapping {}", mapping.id))]);
+        if session.decide(self.change, steps, None, map.lock(&mapping, token)).await?.is_some() {
+            let locked = map.holder(&mapping.low).await?;
+            show(session, &*map, &locked)?;
+            session.output.say("locked; whoever changes it gives this lock owner as --lock-token");
+        }
+        Ok(())
+    }
+}
+
+impl Unlock {
+    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let token = if self.force { LockToken::FORCE_UNLOCK } else { token(self.token) };
+        let Some(text) = &self.mapping else {
+            let steps = steps_of([("global store", "unlock all mappings of the token")]);
+            let unlocked = session.decide(self.change, steps, None, map.unlock_all(token)).await?;
+            return match unlocked {
+                Some(0) => Err(Failure::NoChange("the token owns no lock".to_owned())),
+                Some(count) => {
+                    session.output.say(&format!("{count} mappings unlocked"));
+                    Ok(())
+                }
+                None => Ok(()),
+            };
+        };
+        let mapping = keys::mapping(&*map, text).await?;
+        if mapping.lock_owner == LockToken::NONE {
+            return Err(Failure::NoChange("the mapping is not locked".to_owned()));
+        }
+        let shown = keys::show_keys(map.info(), &mapping);
+        let question = self.force.then(|| format!("take the lock of {shown} from its owner?"));
+        let steps = steps_of([("global store", format!("unlock mapping {}", mapping.id))]);
+        if session.decide(self.change, steps, question, map.unlock(&mapping, token)).await?.is_some() {
+            let unlocked = map.holder(&mapping.low).await?;
+            show(session, &*map, &unlocked)?;
+        }
+        Ok(())
+    }
+}

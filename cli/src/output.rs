@@ -1,0 +1,155 @@
+//! What a command prints: rows as a table, as JSON or as CSV on standard output; words for people on standard error.
+//!
+//! Invariant: what scripts read is on standard output, and nothing else is.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::failure::{Failure, Result};
+
+/// The form of what is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people: columns, or a line for each field.
+    #[default]
+    Table,
+    /// For scripts: an array of objects, or one object. Fields are only ever added.
+    Json,
+    /// For spreadsheets: a line of names, then a line for each row.
+    Csv,
+}
+
+/// Where a command prints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    pub(crate) quiet: bool,
+}
+
+impl Output {
+    /// Prints rows. Without any there is nothing but an empty array to print, and people are told so.
+    pub(crate) fn list<R: Serialize>(&self, rows: &[R]) -> Result<()> {
+        match self.format {
+            Format::Table | Format::Csv if rows.is_empty() => {
+                self.say("none");
+                Ok(())
+            }
+            Format::Table => {
+                let cells = cells(rows)?;
+                let mut table = Table::new();
+                let _ = table.load_style(presets::NOTHING);
+                let mut cells = cells.into_iter();
+                let _ = table.set_header(cells.next().unwrap_or_default().iter().map(|name| title(name)));
+                let _ = table.add_rows(cells);
+                for column in table.column_iter_mut() {
+                    let _ = column.set_padding((0, 2));
+                }
+                let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+                print(&lines.join("\n"))
+            }
+            Format::Json => self.json(&rows),
+            Format::Csv => print(csv(rows)?.trim_end_matches('\n')),
+        }
+    }
+
+    /// Prints one thing: as a table, a line for each field that has something in it.
+    pub(crate) fn show<R: Serialize>(&self, row: &R) -> Result<()> {
+        match self.format {
+            Format::Table => {
+                let cells = cells(std::slice::from_ref(row))?;
+                let [names, values] = cells.as_slice() else { return Ok(()) };
+                let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+                let lines = names.iter().zip(values).filter(|(_, value)| !value.is_empty());
+                let lines: Vec<String> =
+                    lines.map(|(name, value)| format!("{:width$}  {value}", title(name))).collect();
+                print(&lines.join("\n"))
+            }
+            Format::Json => self.json(row),
+            Format::Csv => print(csv(std::slice::from_ref(row))?.trim_end_matches('\n')),
+        }
+    }
+
+    fn json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Output(error.into()))?;
+        print(&text)
+    }
+
+    /// Tells people something, unless they want no words.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            // Nobody is there to be told that standard error is gone.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// Tells what went wrong, in the form that was asked for.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        #[derive(Serialize)]
+        struct Told<'t> {
+            error: Fields<'t>,
+        }
+        #[derive(Serialize)]
+        struct Fields<'t> {
+            kind: String,
+            exit_code: u8,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            code: Option<u32>,
+            message: &'t str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            next: Option<&'static str>,
+        }
+        let Some(message) = failure.message() else { return };
+        if self.format == Format::Json {
+            let code = match failure {
+                Failure::Library(error) => Some(error.code() as u32),
+                _ => None,
+            };
+            let (kind, exit_code, next) = (failure.kind(), failure.exit_code(), failure.advice());
+            let told = Told { error: Fields { kind, exit_code, code, message: &message, next } };
+            let text = serde_json::to_string(&told).unwrap_or(message);
+            let _ = writeln!(io::stderr(), "{text}");
+            return;
+        }
+        let _ = writeln!(io::stderr(), "error: {message}");
+        if let Some(advice) = failure.advice() {
+            let _ = writeln!(io::stderr(), "next:  {advice}");
+        }
+    }
+}
+
+/// The names of the fields, then their texts for each row.
+fn cells<R: Serialize>(rows: &[R]) -> Result<Vec<Vec<String>>> {
+    let text = csv(rows)?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+    let records = reader.records().map(|record| record.map(|record| record.iter().map(str::to_owned).collect()));
+    records.collect::<std::result::Result<_, _>>().map_err(of_csv)
+}
+
+fn csv<R: Serialize>(rows: &[R]) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    rows.iter().try_for_each(|row| writer.serialize(row)).map_err(of_csv)?;
+    let bytes = writer.into_inner().map_err(|error| Failure::Output(error.into_error()))?;
+    String::from_utf8(bytes).map_err(|error| Failure::Output(io::Error::other(error)))
+}
+
+fn of_csv(error: csv::Error) -> Failure {
+    Failure::Output(io::Error::other(error))
+}
+
+/// `key_type` as `KEY TYPE`.
+fn title(name: &str) -> String {
+    name.replace('_', " ").to_uppercase()
+}
+
+/// Prints to standard output. A reader that has seen enough is no fault.
+pub(crate) fn print(text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Failure::Output),
+    }
+}

@@ -1,0 +1,89 @@
+//! What every command works with: the store, the output, Ctrl-C.
+
+use serde::Serialize;
+use shardlet::operation::Stores;
+use shardlet::{Options, Plan, ShardMapManager};
+
+use crate::confirm;
+use crate::failure::{Failure, Result};
+use crate::location;
+use crate::map::{self, AnyMap, Change};
+use crate::output::Output;
+use crate::stop::Stop;
+
+/// A store that a command works on.
+pub(crate) struct Session<B: Stores> {
+    pub(crate) backend: B,
+    /// Of connections that routes are tried with.
+    pub(crate) credentials: B::Credentials,
+    pub(crate) output: Output,
+    pub(crate) stop: Stop,
+}
+
+/// A step of a plan.
+#[derive(Serialize)]
+pub(crate) struct Step {
+    pub(crate) step: usize,
+    pub(crate) place: String,
+    pub(crate) action: String,
+}
+
+impl<B: Stores> Session<B> {
+    /// Opens the store.
+    pub(crate) async fn manager(&self) -> Result<ShardMapManager<B>> {
+        Ok(ShardMapManager::open(self.backend.clone(), Options::default()).await?)
+    }
+
+    /// Opens the store and a map in it.
+    pub(crate) async fn map(&self, name: &str) -> Result<Box<dyn AnyMap<B>>> {
+        Ok(map::open(&self.manager().await?, name).await?)
+    }
+
+    /// Does an operation of a map, after showing its plan or asking where that was asked for; `None` if only the plan was shown.
+    pub(crate) async fn carry_out<T: 'static>(
+        &self,
+        how: confirm::Change,
+        change: Change<T>,
+        question: Option<String>,
+    ) -> Result<Option<T>> {
+        let plan = change.plan?;
+        if plan.steps().is_empty() {
+            return Err(Failure::NoChange("there is nothing to change".to_owned()));
+        }
+        self.decide(how, steps(&plan), question, change.work).await
+    }
+
+    /// Does something else that can be shown in steps.
+    pub(crate) async fn decide<T>(
+        &self,
+        how: confirm::Change,
+        steps: Vec<Step>,
+        question: Option<String>,
+        work: impl Future<Output = shardlet::Result<T>>,
+    ) -> Result<Option<T>> {
+        if how.dry_run {
+            self.output.list(&steps)?;
+            return Ok(None);
+        }
+        if let Some(question) = question {
+            how.confirm(question).await?;
+        }
+        let _changing = self.stop.changing();
+        Ok(Some(work.await?))
+    }
+}
+
+/// The steps of a plan.
+pub(crate) fn steps(plan: &Plan) -> Vec<Step> {
+    let actions = plan.steps().iter().enumerate().flat_map(|(number, step)| {
+        let place = location::show_place(step.place());
+        step.actions().iter().map(move |action| (number + 1, place.clone(), action.to_string()))
+    });
+    actions.map(|(step, place, action)| Step { step, place, action }).collect()
+}
+
+/// Steps in words, each at a place.
+pub(crate) fn steps_of<P: Into<String>, A: Into<String>>(steps: impl IntoIterator<Item = (P, A)>) -> Vec<Step> {
+    let numbered = steps.into_iter().zip(1..);
+    numbered.map(|((place, action), step)| Step { step, place: place.into(), action: action.into() }).collect()
+}

@@ -1,0 +1,116 @@
+//! Ctrl-C: the first ends a command between two changes, the second where it stands.
+//!
+//! Invariant: a change that has been sent to a store is waited for, unless the user asks a second time; the library bears that,
+//! too, and the next client undoes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::failure::{Failure, Result};
+
+/// Whether the user wants to stop. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    requested: AtomicBool,
+    /// How many changes are under way.
+    changes: AtomicUsize,
+}
+
+/// A change is under way for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Changing {
+    stop: Stop,
+}
+
+impl Stop {
+    /// True once the user has asked.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.shared.requested.load(Ordering::Acquire)
+    }
+
+    /// Marks what follows as a change.
+    pub(crate) fn changing(&self) -> Changing {
+        let _ = self.shared.changes.fetch_add(1, Ordering::AcqRel);
+        Changing { stop: self.clone() }
+    }
+
+    /// Does the work of a command, until it is done or the user has asked twice, or once while nothing is being changed.
+    pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut work = std::pin::pin!(work);
+        let mut signals = Signals::new();
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = signals.next() => {
+                    let again = self.shared.requested.swap(true, Ordering::AcqRel);
+                    let changing = self.shared.changes.load(Ordering::Acquire) > 0;
+                    if !changing {
+                        return Err(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
+                    }
+                    if again {
+                        let text = "interrupted in the middle of a change: the next client undoes it; see shardlet operation list";
+                        return Err(Failure::Interrupted(text.to_owned()));
+                    }
+                    eprintln!("stopping when the change under way is done; once more to abandon it");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        let _ = self.stop.shared.changes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What asks a program to stop.
+struct Signals {
+    #[cfg(unix)]
+    terminate: Option<tokio::signal::unix::Signal>,
+    #[cfg(unix)]
+    interrupt: Option<tokio::signal::unix::Signal>,
+}
+
+impl Signals {
+    /// Listens from now on, so that none is missed between two waits.
+    fn new() -> Self {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Self { terminate: signal(SignalKind::terminate()).ok(), interrupt: signal(SignalKind::interrupt()).ok() }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+            let heard = match signal {
+                Some(signal) => signal.recv().await.is_some(),
+                None => false,
+            };
+            if !heard {
+                // It cannot be listened to: then the system's own way of ending a program stays.
+                std::future::pending().await
+            }
+        }
+        tokio::select! {
+            () = one(&mut self.terminate) => {}
+            () = one(&mut self.interrupt) => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
