@@ -11,6 +11,7 @@ mod keys;
 mod location;
 mod map;
 mod output;
+mod places;
 mod progress;
 mod session;
 mod stop;

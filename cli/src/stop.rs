@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
 use crate::failure::{Failure, Result};
 
 /// Whether the user wants to stop. Clones share it.
@@ -17,8 +19,17 @@ pub(crate) struct Stop {
 #[derive(Debug, Default)]
 struct Shared {
     requested: AtomicBool,
+    asked: Notify,
     /// How many changes are under way.
     changes: AtomicUsize,
+    /// How many looks are under way that show what they have seen when they are stopped.
+    looks: AtomicUsize,
+}
+
+/// A look that shows what it has seen when it is stopped is under way for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Looking {
+    stop: Stop,
 }
 
 /// A change is under way for as long as this lives.
@@ -31,6 +42,20 @@ impl Stop {
     /// True once the user has asked.
     pub(crate) fn is_requested(&self) -> bool {
         self.shared.requested.load(Ordering::Acquire)
+    }
+
+    /// Waits until the user has asked.
+    pub(crate) async fn requested(&self) {
+        let asked = self.shared.asked.notified();
+        if !self.is_requested() {
+            asked.await;
+        }
+    }
+
+    /// Marks what follows as a look that ends by itself when the user asks.
+    pub(crate) fn looking(&self) -> Looking {
+        let _ = self.shared.looks.fetch_add(1, Ordering::AcqRel);
+        Looking { stop: self.clone() }
     }
 
     /// Marks what follows as a change.
@@ -48,7 +73,12 @@ impl Stop {
                 done = &mut work => return done,
                 () = signals.next() => {
                     let again = self.shared.requested.swap(true, Ordering::AcqRel);
+                    self.shared.asked.notify_waiters();
                     let changing = self.shared.changes.load(Ordering::Acquire) > 0;
+                    let looking = self.shared.looks.load(Ordering::Acquire) > 0;
+                    if looking && !changing && !again {
+                        continue;
+                    }
                     if !changing {
                         return Err(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
                     }
@@ -66,6 +96,12 @@ impl Stop {
 impl Drop for Changing {
     fn drop(&mut self) {
         let _ = self.stop.shared.changes.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let _ = self.stop.shared.looks.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

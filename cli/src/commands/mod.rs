@@ -1,10 +1,13 @@
 //! The commands, a file for each noun: its arguments and what it does.
 
+mod check;
+mod doctor;
 mod import;
 pub(crate) mod manual;
 mod map;
 mod mapping;
 mod operation;
+mod recovery;
 mod route;
 mod schema;
 mod shard;
@@ -34,6 +37,14 @@ pub(crate) enum Command {
     /// Operations that a client left unfinished
     #[command(subcommand)]
     Operation(operation::OperationCommand),
+    /// Mends what a restored, renamed, moved or lost database leaves behind
+    #[command(subcommand)]
+    Recovery(recovery::RecoveryCommand),
+    /// Looks at the global store and at every shard, and says what is not as it has to be
+    ///
+    /// Exits with 0 if everything is, and with 1 if not. Nothing is changed. Operations that their clients are at work on are no
+    /// fault; those whose clients are gone are.
+    Doctor(doctor::Doctor),
     /// Which tables of the shards are sharded, and which are on every shard
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -56,6 +67,8 @@ impl Command {
             Self::Shard(command) => command.run(session).await,
             Self::Mapping(command) => command.run(session).await,
             Self::Operation(command) => command.run(session).await,
+            Self::Recovery(command) => command.run(session).await,
+            Self::Doctor(doctor) => doctor.run(session).await,
             Self::Schema(command) => command.run(session).await,
             Self::Route(route) => route.run(session).await,
             // Done before a store was opened.

@@ -17,6 +17,10 @@ pub(crate) enum StoreCommand {
     Create(Create),
     /// Shows its version and what is in it
     Show,
+    /// Looks whether everything in it can be read and makes sense; no shard is asked
+    ///
+    /// Exits with 0 if it does, also with warnings, and with 1 if not. shardlet doctor looks at the shards, too.
+    Check,
     /// Brings it and the stores of all shards to the version of this command
     ///
     /// Where clients of the reference library for .NET share the stores, upgrade with that library instead: this drops procedures of
@@ -60,6 +64,7 @@ impl StoreCommand {
         match self {
             Self::Create(create) => create.run(session).await,
             Self::Show => show(session).await,
+            Self::Check => super::check::run(session).await,
             Self::Upgrade(change) => upgrade(session, change).await,
             Self::Drop(change) => drop_store(session, change).await,
         }

@@ -1,0 +1,233 @@
+//! `shardlet recovery attach`, `detach` and `rename`: shards that came, went or moved.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use shardlet::operation::Stores;
+use shardlet::{Shard, ShardLocation, ShardMapInfo, ShardMapName};
+
+use crate::commands::shard::status_word;
+use crate::confirm::Change;
+use crate::failure::{Failure, Result};
+use crate::location;
+use crate::session::{Session, steps_of};
+
+/// How long the old place of a shard is given to answer.
+const OLD_PLACE: Duration = Duration::from_secs(5);
+
+#[derive(Args)]
+pub(crate) struct Attach {
+    /// The shard map, as the shard's own store calls it
+    map: String,
+    /// The shard
+    #[arg(value_parser = location::parse)]
+    shard: ShardLocation,
+    /// Puts the shard map into the global store first, with its id, if that does not have it
+    #[arg(long)]
+    restore_map: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Detach {
+    /// The shard map
+    map: String,
+    /// The shard
+    #[arg(value_parser = location::parse)]
+    shard: ShardLocation,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Args)]
+pub(crate) struct Rename {
+    /// Where the shard was
+    #[arg(value_parser = location::parse)]
+    from: ShardLocation,
+    /// Where it is now
+    #[arg(value_parser = location::parse)]
+    to: ShardLocation,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Serialize)]
+struct PlaceRow {
+    map: String,
+    shard: String,
+    status: &'static str,
+    id: String,
+}
+
+impl Attach {
+    pub(super) async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let manager = session.manager().await?;
+        let recovery = manager.recovery();
+        let name = ShardMapName::new(&self.map)?;
+        let place = location::show(&self.shard);
+        let there = manager.find_shard_map(&self.map).await?;
+        match &there {
+            Some(map) if session.backend.find_shard(map.id(), &self.shard).await?.is_some() => {
+                return Err(Failure::Exists(format!("{place} is a shard of the map already")));
+            }
+            None if !self.restore_map => {
+                let text = format!("the global store has no shard map {:?}: --restore-map puts it there", self.map);
+                return Err(Failure::NotFound(text));
+            }
+            _ => {}
+        }
+        let known = match session.backend.local_version(&self.shard).await? {
+            Some(_) => session.backend.local_shards(&self.shard).await?,
+            None => Vec::new(),
+        };
+        if !known.iter().any(|(map, _)| ShardMapName::new(map.name()).is_ok_and(|it| it == name)) {
+            let text = format!(
+                "{place}: its own store knows no shard map {:?}; add new shards by shardlet shard add",
+                self.map
+            );
+            return Err(Failure::NotFound(text));
+        }
+        let mut steps = Vec::new();
+        if there.is_none() {
+            steps.push((
+                "global store".to_owned(),
+                format!("add the shard map {:?}, with the id that the shard knows", self.map),
+            ));
+        }
+        steps.push(("global store".to_owned(), format!("add the shard {place} to {:?}, without mappings", self.map)));
+        steps.push((place.clone(), "write its place into its own store".to_owned()));
+        let work = async {
+            if there.is_none() {
+                let _ = recovery.restore_shard_map(&self.shard, &self.map).await?;
+            }
+            recovery.attach(&self.shard, &self.map).await
+        };
+        if let Some(shard) = session.decide(self.change, steps_of(steps), None, work).await? {
+            session.output.show(&row(&self.map, &shard))?;
+            session.output.say(&format!("now its mappings: shardlet recovery detect {place}, then recovery resolve"));
+        }
+        Ok(())
+    }
+}
+
+impl Detach {
+    pub(super) async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let map = session.map(&self.map).await?;
+        let name = map.info().name().to_owned();
+        let place = location::show(&self.shard);
+        let recovery = session.manager().await?.recovery();
+        let shard = map.find_shard(&self.shard).await?;
+        let unfinished = recovery.manager().pending_operations().await?;
+        let unfinished = unfinished.iter().filter(|operation| {
+            operation.shard_map.as_ref().is_some_and(|of| of.id() == map.info().id())
+                && operation.locations.contains(&self.shard)
+        });
+        let unfinished = unfinished.count();
+        let mappings = match &shard {
+            Some(shard) => map.mappings(None, Some(shard)).await?.len(),
+            None if unfinished == 0 => {
+                return Err(Failure::NotFound(format!("{place} is not a shard of the shard map {name:?}")));
+            }
+            None => 0,
+        };
+        let mut steps = Vec::new();
+        if unfinished > 0 {
+            steps.push(("global store", format!("undo {unfinished} unfinished operations, without asking {place}")));
+        }
+        if shard.is_some() {
+            steps.push(("global store", format!("delete the shard {place} and its {mappings} mappings from {name:?}")));
+        }
+        let question = match shard {
+            Some(_) => format!(
+                "is {place} gone for ever? its {mappings} mappings are deleted from {name:?}, and their keys are not mapped then; detach it?"
+            ),
+            None => format!("undo {unfinished} unfinished operations on {place} without asking it?"),
+        };
+        let work = async {
+            match recovery.detach(&self.shard, &self.map).await {
+                // It was only about to become one.
+                Err(error) if shard.is_none() && error.kind() == shardlet::ErrorKind::NotFound => Ok(0),
+                detached => detached,
+            }
+        };
+        if let Some(mappings) = session.decide(self.change, steps_of(steps), Some(question), work).await? {
+            session.output.say(&match shard {
+                Some(_) => format!("detached; {mappings} mappings deleted"),
+                None => "unfinished operations undone".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Rename {
+    pub(super) async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        let (from, to) = (location::show(&self.from), location::show(&self.to));
+        if self.from == self.to {
+            return Err(Failure::NoChange("both places are the same".to_owned()));
+        }
+        let recovery = session.manager().await?.recovery();
+        let mut maps: Vec<(ShardMapInfo, Shard)> = Vec::new();
+        for map in session.backend.shard_maps().await? {
+            if let Some(shard) = session.backend.find_shard(map.id(), &self.from).await? {
+                maps.push((map, shard));
+            }
+        }
+        if maps.is_empty() {
+            return Err(Failure::NotFound(format!("no shard map has a shard at {from}")));
+        }
+        let known = match session.backend.local_version(&self.to).await? {
+            Some(_) => session.backend.local_shards(&self.to).await?,
+            None => Vec::new(),
+        };
+        for (map, shard) in &maps {
+            if !known.iter().any(|(_, known)| known.id() == shard.id()) {
+                let text =
+                    format!("the database at {to} does not know the shard of {:?}: it is another one's", map.name());
+                return Err(Failure::NotFound(text));
+            }
+        }
+        if self.answers(session, &maps).await {
+            session
+                .output
+                .say(&format!("warning: {from} still answers as this shard; applications must not reach it any more"));
+        }
+        let steps = maps.iter().flat_map(|(map, _)| {
+            let name = map.name();
+            let local = (to.clone(), format!("write the place into its own store, for {name:?}"));
+            [("global store".to_owned(), format!("the shard of {name:?} is at {to}")), local]
+        });
+        let question = format!("{from} is at {to} now, for {} shard maps?", maps.len());
+        let work = recovery.relocate(&self.from, &self.to);
+        if let Some(shards) = session.decide(self.change, steps_of(steps), Some(question), work).await? {
+            let named = |shard: &Shard| {
+                let map = maps.iter().find(|(map, _)| map.id() == shard.shard_map_id());
+                map.map(|(map, _)| map.name().to_owned()).unwrap_or_default()
+            };
+            session.output.list(&shards.iter().map(|shard| row(&named(shard), shard)).collect::<Vec<_>>())?;
+            session.output.say(&format!("now look whether it is as it was: shardlet recovery detect {to}"));
+        }
+        Ok(())
+    }
+
+    /// Whether the old place still says that it is one of these shards, and is not the new one by another name.
+    async fn answers<B: Stores>(&self, session: &Session<B>, maps: &[(ShardMapInfo, Shard)]) -> bool {
+        if self.from.server() == self.to.server() && self.from.database() == self.to.database() {
+            return false;
+        }
+        let asked = tokio::time::timeout(OLD_PLACE, session.backend.local_shards(&self.from)).await;
+        let Ok(Ok(rows)) = asked else { return false };
+        rows.iter().any(|(_, there)| maps.iter().any(|(_, shard)| shard.id() == there.id()))
+    }
+}
+
+fn row(map: &str, shard: &Shard) -> PlaceRow {
+    PlaceRow {
+        map: map.to_owned(),
+        shard: location::show(shard.location()),
+        status: status_word(shard.status()),
+        id: shard.id().to_string(),
+    }
+}
