@@ -15,8 +15,9 @@ use crate::session::Session;
 pub(crate) struct Route {
     /// The shard map
     map: String,
-    /// The keys
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The keys; what begins with - and is no number, such as a negative time span, comes after --
+    // With `allow_hyphen_values` options behind the first key would be taken for keys.
+    #[arg(required = true, allow_negative_numbers = true)]
     keys: Vec<String>,
 }
 

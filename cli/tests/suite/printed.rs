@@ -1,0 +1,93 @@
+//! What every verb prints, in each form, held against files in `golden/`.
+
+use crate::support::{Ran, World, compare};
+
+/// Runs the words in a new world for each form, and compares standard output.
+#[track_caller]
+fn printed(name: &str, words: &str) {
+    for (form, extension) in [("table", "txt"), ("json", "json"), ("csv", "csv")] {
+        let ran = World::filled().run_words(&format!("{words} --output {form}"));
+        compare(&format!("{name}.{extension}"), &whole(ran, form));
+    }
+}
+
+/// All that was printed: standard error, too, where people read.
+fn whole(ran: Ran, form: &str) -> String {
+    let ran = ran.ok();
+    if form == "table" && !ran.err.is_empty() {
+        return format!("{}--- standard error\n{}", ran.out, ran.err);
+    }
+    ran.out
+}
+
+macro_rules! printed {
+    ($($name:ident: $words:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                printed(stringify!($name), $words);
+            }
+        )*
+    };
+}
+
+printed! {
+    store_show: "store show",
+    store_drop: "store drop --yes",
+    store_drop_plan: "store drop --dry-run",
+    store_create_plan: "store create --replace --dry-run",
+    store_upgrade: "store upgrade --yes",
+    store_upgrade_plan: "store upgrade --dry-run",
+    map_list: "map list",
+    map_create: "map create new --kind range --key-type datetimeoffset",
+    map_create_plan: "map create new --kind list --key-type binary --dry-run",
+    map_show: "map show orders",
+    shard_list: "shard list orders",
+    shard_list_of_list_map: "shard list tenants",
+    shard_add: "shard add tenants s/c --yes",
+    shard_add_plan: "shard add tenants s/c --dry-run",
+    shard_show: "shard show orders s/a",
+    shard_update_plan: "shard update orders s/c --enable --dry-run",
+    shard_delete: "shard delete orders s/c --yes",
+    shard_delete_plan: "shard delete orders s/c --dry-run",
+    mapping_list: "mapping list orders",
+    mapping_list_of_list_map: "mapping list tenants",
+    mapping_list_none: "mapping list orders --keys 200..250",
+    mapping_add: "mapping add orders 200..300 --shard s/b",
+    mapping_add_to_list_map: "mapping add tenants 00000000-0000-0000-0000-000000000009 --shard s/b --offline",
+    mapping_add_plan: "mapping add orders 200..300 --shard s/b --dry-run",
+    mapping_lookup: "mapping lookup orders 150",
+    mapping_lookup_to_infinity: "mapping lookup orders 9223372036854775807",
+    mapping_split: "mapping split orders 50",
+    mapping_split_plan: "mapping split orders 50 --dry-run",
+    mapping_merge: "mapping merge orders 100",
+    mapping_merge_plan: "mapping merge orders 100 --dry-run",
+    mapping_move: "mapping move orders 0..100 --to s/b --yes",
+    mapping_move_plan: "mapping move orders 0..100 --to s/b --dry-run",
+    mapping_offline: "mapping offline orders 0..100 --yes",
+    mapping_offline_plan: "mapping offline orders 0..100 --dry-run",
+    mapping_online: "mapping online orders -500",
+    mapping_delete: "mapping delete orders ..-100 --yes",
+    mapping_delete_plan: "mapping delete orders ..-100 --dry-run",
+    mapping_lock: "mapping lock orders 100..200",
+    mapping_unlock: "mapping unlock orders 300.. --token 11111111-2222-3333-4444-555555555555",
+    mapping_unlock_of_token: "mapping unlock orders --token 11111111-2222-3333-4444-555555555555",
+    operation_list_none: "operation list",
+    schema_list: "schema list",
+    schema_show: "schema show orders",
+    schema_set: "schema set tenants --sharded tenants=id --reference prices",
+    schema_set_plan: "schema set orders --reference prices --dry-run",
+    schema_delete: "schema delete orders --yes",
+    route: "route orders 5 6 150 9000",
+}
+
+/// Keys that are not routed are shown, too.
+#[test]
+fn route_of_keys_that_are_not_served() {
+    let world = World::filled();
+    for (form, extension) in [("table", "txt"), ("json", "json"), ("csv", "csv")] {
+        let ran = world.run_words(&format!("route orders 5 250 -500 -o {form}")).exits(1);
+        assert_eq!(ran.err, "");
+        compare(&format!("route_not_served.{extension}"), &ran.out);
+    }
+}

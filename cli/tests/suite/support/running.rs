@@ -1,0 +1,136 @@
+//! A run of the binary, from its arguments to what it left: exit code, standard output, standard error.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// After this a run hangs, and is killed. Far beyond what any takes on a busy machine.
+const HANGS: Duration = Duration::from_secs(240);
+
+/// What a run has left.
+#[derive(Debug)]
+pub struct Ran {
+    pub arguments: String,
+    /// `None` where a signal ended it.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// A run that goes on.
+pub struct Running {
+    arguments: String,
+    child: Child,
+    out: JoinHandle<String>,
+    err: JoinHandle<String>,
+    ended: mpsc::Sender<()>,
+    guard: JoinHandle<bool>,
+}
+
+impl Running {
+    /// Starts a command, with `input` as its standard input.
+    pub fn start(mut command: Command, input: Option<&str>) -> Self {
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if let Some(input) = input {
+            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        }
+        let (out, err) = (drain(child.stdout.take().unwrap()), drain(child.stderr.take().unwrap()));
+        let (ended, end) = mpsc::channel();
+        let id = child.id();
+        let guard = std::thread::spawn(move || {
+            let hangs = matches!(end.recv_timeout(HANGS), Err(mpsc::RecvTimeoutError::Timeout));
+            if hangs {
+                signal(id, "KILL");
+            }
+            hangs
+        });
+        Self { arguments: arguments.join(" "), child, out, err, ended, guard }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// True until it has ended.
+    pub fn goes_on(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        drop(self.ended);
+        let hung = self.guard.join().unwrap();
+        let ran = Ran {
+            arguments: self.arguments,
+            code: status.code(),
+            out: self.out.join().unwrap(),
+            err: self.err.join().unwrap(),
+        };
+        assert!(!hung, "hung: {ran:?}");
+        ran
+    }
+
+    /// Ends it where it stands.
+    pub fn kill(mut self) -> Ran {
+        self.child.kill().unwrap();
+        self.wait()
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: u32, name: &str) {
+    // The shell's own `kill`, which is there where there is a shell.
+    let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {process}")]).status().unwrap();
+    assert!(sent.success(), "{name}");
+}
+
+fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes).unwrap();
+        String::from_utf8(bytes).unwrap()
+    })
+}
+
+impl Ran {
+    /// Asserts that it was done.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    /// Asserts how it ended.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Asserts that people were told this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "{text:?} is missing: {self:#?}");
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// The error on standard error as JSON, which is its last line.
+    #[track_caller]
+    pub fn error(&self) -> Value {
+        let last = self.err.lines().last().unwrap_or_default();
+        let told: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:#?}"));
+        told["error"].clone()
+    }
+}
