@@ -94,13 +94,14 @@ fn modules_use_only_what_their_layer_allows() {
 }
 
 /// Calls of `GlobalStore` and `LocalStore` that write.
-const WRITES: [&str; 12] = [
+const WRITES: [&str; 13] = [
     "create_global",
     "upgrade_global",
     "upgrade_local",
     "add_shard_map",
     "remove_shard_map",
     "detach_shard",
+    "describe_shard",
     "add_schema_info",
     "update_schema_info",
     "remove_schema_info",

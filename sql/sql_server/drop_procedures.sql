@@ -1,5 +1,10 @@
--- Drops this library's procedures from the current database, and nothing else. The reference library needs that before it can
--- drop or replace a store, because it drops the schema. A client of ours that misses them installs them again.
+-- Drops what this library has added to the current database, and nothing else: its procedures and, with all that is in it, its
+-- table of the descriptions of shards. The reference library needs that before it can drop or replace a store, because it
+-- drops the schema. A client of ours that misses procedures installs them again, and the table, without the descriptions.
+
+IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NOT NULL
+    DROP TABLE __ShardManagement.ShardDescriptionsGlobal;
+GO
 
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListShardMaps', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListShardMaps;
@@ -60,6 +65,12 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_EndMending', N'P') IS NOT NULL
 GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_DetachShard', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_DetachShard;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_DescribeShard', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_DescribeShard;
+GO
+IF OBJECT_ID(N'__ShardManagement.shardlet1_ListShardDescriptions', N'P') IS NOT NULL
+    DROP PROCEDURE __ShardManagement.shardlet1_ListShardDescriptions;
 GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListSchemaInfos', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListSchemaInfos;

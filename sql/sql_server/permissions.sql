@@ -45,6 +45,8 @@ BEGIN
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMappings TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_EndMending TO shardlet_management;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_DetachShard TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_DescribeShard TO shardlet_management;
+    GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListShardDescriptions TO shardlet_management, shardlet_access;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_ListSchemaInfos TO shardlet_management, shardlet_access;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_FindSchemaInfo TO shardlet_management, shardlet_access;
     GRANT EXECUTE ON OBJECT::__ShardManagement.shardlet1_AddSchemaInfo TO shardlet_management;

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::key::{EncodedKey, KeyType};
 use crate::model::{
-    MappingStatus, Protocol, Shard, ShardLocation, ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, check_text,
+    MappingStatus, Protocol, Shard, ShardLocation, ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus,
+    check_characters, check_text,
 };
 
 /// A row of a store. `Err` of the readers is a value of another type than the column's; `None` is NULL.
@@ -59,6 +60,15 @@ pub(crate) fn small_number<R: StoredRow + ?Sized>(row: &R, column: usize) -> Rea
 /// A text of any length.
 pub(crate) fn document<R: StoredRow + ?Sized>(row: &R, column: usize) -> Read<R, String> {
     text(row, column).map(ToOwned::to_owned)
+}
+
+/// The description of a shard.
+pub(crate) fn description<R: StoredRow + ?Sized>(row: &R, column: usize) -> Read<R, String> {
+    let description = document(row, column)?;
+    match check_characters("description", &description, Shard::MAX_DESCRIPTION_LENGTH) {
+        Ok(()) => Ok(description),
+        Err(error) => Err(damaged(row, column, format_args!("holds no description: {error}"))),
+    }
 }
 
 /// The name of a server or database. One that no log record can hold would leave an operation that nobody can undo.

@@ -128,6 +128,19 @@ pub trait GlobalStore: Backend {
     /// `ShardMapDoesNotExist` and `ShardDoesNotExist`; an unfinished operation on the shard is an outcome, not an error.
     fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> impl Future<Output = Result<Detaching>> + Send;
 
+    /// Describes a shard, or takes its description away where the text is empty. The text has at most
+    /// [`Shard::MAX_DESCRIPTION_LENGTH`] UTF-16 code units. Descriptions of shards that are in no map are removed as well. Refused
+    /// with `ShardMapDoesNotExist` and `ShardDoesNotExist`; an unfinished operation on the shard does not matter.
+    fn describe_shard(
+        &self,
+        map: ShardMapId,
+        shard: ShardId,
+        description: &str,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// The descriptions of the shards of a map that have one, in no order. Refused with `ShardMapDoesNotExist`.
+    fn shard_descriptions(&self, map: ShardMapId) -> impl Future<Output = Result<Vec<(ShardId, String)>>> + Send;
+
     /// All schema information, in no order.
     fn schema_infos(&self) -> impl Future<Output = Result<Vec<SchemaInfoEntry>>> + Send;
 

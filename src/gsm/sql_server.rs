@@ -14,7 +14,9 @@ pub use self::operation::{SqlServerGlobalSession, steps_as_json};
 use self::operation::{entry, pending_entry};
 use super::{CreateMode, Detaching, GlobalStore, LockChange, LockOutcome, LogEntry, RecordFilter, SchemaInfoEntry};
 use crate::backend::sql_server::{Call, Creation, Database, Doing, Reply, SqlServer, StoreKind};
-use crate::backend::stored::{guid, location, mapping_end, mapping_status, opaque_key, shard, shard_map, small_number};
+use crate::backend::stored::{
+    description, guid, location, mapping_end, mapping_status, opaque_key, shard, shard_map, small_number,
+};
 use crate::error::{Error, Result};
 use crate::key::EncodedKey;
 use crate::model::{
@@ -225,6 +227,21 @@ impl GlobalStore for SqlServer {
         let reply = reply.accepted().map_err(Error::at_global)?;
         let mappings = reply.rows(0).first().map_or(Ok(0), |row| small_number(row, 0)).map_err(Error::at_global)?;
         Ok(Detaching::Detached(usize::try_from(mappings).unwrap_or_default()))
+    }
+
+    async fn describe_shard(&self, map: ShardMapId, shard: ShardId, description: &str) -> Result<()> {
+        let call = || {
+            Call::global("DescribeShard")
+                .with("@map", *map.as_uuid())
+                .with("@shard", *shard.as_uuid())
+                .with("@description", description)
+        };
+        self.write_global(call).await?.accepted().map(drop).map_err(Error::at_global)
+    }
+
+    async fn shard_descriptions(&self, map: ShardMapId) -> Result<Vec<(ShardId, String)>> {
+        let call = || Call::global("ListShardDescriptions").with("@map", *map.as_uuid());
+        all(&self.read_global(call).await?, |row| Ok((guid(row, 0)?, description(row, 1)?)))
     }
 
     async fn schema_infos(&self) -> Result<Vec<SchemaInfoEntry>> {

@@ -1,6 +1,7 @@
 //! The global store on SQLite: lookups and lists, shard maps, locks. The steps of operations are in `operation`.
 
 mod collisions;
+mod descriptions;
 mod operation;
 mod schema_info;
 
@@ -408,6 +409,23 @@ impl GlobalStore for Sqlite {
         self.write_global(move |transaction| {
             let _ = map_kind(transaction, map)?;
             operation::detach(transaction, map, shard)
+        })
+        .await
+    }
+
+    async fn describe_shard(&self, map: ShardMapId, shard: ShardId, description: &str) -> Result<()> {
+        let description = description.to_owned();
+        self.write_global(move |transaction| {
+            let _ = map_kind(transaction, map)?;
+            descriptions::describe(transaction, map, shard, &description)
+        })
+        .await
+    }
+
+    async fn shard_descriptions(&self, map: ShardMapId) -> Result<Vec<(ShardId, String)>> {
+        self.read_global(move |transaction| {
+            let _ = map_kind(transaction, map)?;
+            descriptions::list(transaction, map)
         })
         .await
     }

@@ -21,8 +21,7 @@ pub use mapping::{
     KeyedMapping, Mapping, MappingFilter, MappingRecord, PointMapping, Points, RangeMapping, Ranges, Shape,
 };
 pub use name::ShardMapName;
-pub(crate) use name::check_text;
-pub(crate) use name::folded;
+pub(crate) use name::{check_characters, check_text, folded};
 pub use sessions::{SessionPolicy, SessionsEnded};
 pub use shard::Shard;
 pub use shard_map::{ShardMapInfo, ShardMapKind};

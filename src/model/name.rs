@@ -67,15 +67,18 @@ pub(crate) fn check_text(what: &str, name: &str, longest: usize) -> Result<()> {
         // A document would lose it, too.
         return Err(Error::invalid_input(format!("the {what} name is blank")));
     }
-    let length = name.encode_utf16().count();
+    check_characters(&format!("{what} name"), name, longest)
+}
+
+/// Checks the length and the characters of a text that may be blank.
+pub(crate) fn check_characters(what: &str, text: &str, longest: usize) -> Result<()> {
+    let length = text.encode_utf16().count();
     if length > longest {
-        return Err(Error::invalid_input(format!(
-            "the {what} name has {length} UTF-16 code units; {longest} are allowed"
-        )));
+        return Err(Error::invalid_input(format!("the {what} has {length} UTF-16 code units; {longest} are allowed")));
     }
     let forbidden = |c: char| matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' | '\r');
-    match name.chars().find(|c| forbidden(*c)) {
-        Some(c) => Err(Error::invalid_input(format!("the {what} name holds the character U+{:04X}", u32::from(c)))),
+    match text.chars().find(|c| forbidden(*c)) {
+        Some(c) => Err(Error::invalid_input(format!("the {what} holds the character U+{:04X}", u32::from(c)))),
         None => Ok(()),
     }
 }

@@ -18,6 +18,9 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// The longest description, in UTF-16 code units (the column is `nvarchar(1000)`).
+    pub const MAX_DESCRIPTION_LENGTH: usize = 1_000;
+
     /// A shard as a store holds it. For backends; applications get theirs from a shard map.
     #[must_use]
     pub fn new(
@@ -54,7 +57,7 @@ impl Shard {
         &self.location
     }
 
-    /// Its mark.
+    /// Whether it takes new mappings.
     #[must_use]
     pub fn status(&self) -> ShardStatus {
         self.status

@@ -1,9 +1,11 @@
 //! The shards of a map.
 
+use std::collections::HashMap;
+
 use super::{Operation, ShardMap};
 use crate::error::{ErrorCategory, ErrorKind, Refusal, Result};
 use crate::gsm::OperationCode;
-use crate::model::{Mapping, Shard, ShardLocation, ShardStatus};
+use crate::model::{Mapping, Shard, ShardId, ShardLocation, ShardStatus, check_characters};
 use crate::operation::{Request, Stores, add_shard, remove_shard, update_shard};
 
 impl<M: Mapping, B: Stores> ShardMap<M, B> {
@@ -105,6 +107,49 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
             Ok(()) => self.shard_operation(update_shard::request(self.info(), &shard, status)),
             Err(error) => Operation::refused(OperationCode::UpdateShard.name(), self.about_shards(error)),
         }
+    }
+
+    /// Describes a shard, for those who administer it: free text of up to [`Shard::MAX_DESCRIPTION_LENGTH`] UTF-16 code units, which
+    /// may have several lines. An empty text takes the description away. Nothing tells whether another client has described the
+    /// shard since.
+    ///
+    /// It is no property of the shard: it does not matter at which version the handle was read, and the version stays. It is kept
+    /// in the global store only, as long as the shard is in the map. Of one that was deleted or
+    /// [detached](crate::RecoveryManager::detach) it is forgotten when the next shard, of any map, is described: one that is
+    /// attached before that has it back. One request to the global store, which reads through all descriptions in it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {
+    /// # use shardlet::{Options, RangeShardMap, ShardLocation, ShardMapManager, Sqlite};
+    /// # let manager = ShardMapManager::open_or_create(Sqlite::in_memory(), Options::default()).await?;
+    /// # let orders: RangeShardMap<i64, _> = manager.create_range_shard_map("orders").await?;
+    /// let shard = orders.create_shard(&ShardLocation::new("server-a", "sample_shard_0")).await?;
+    /// orders.describe_shard(&shard, "customers of the north").await?;
+    /// assert_eq!(orders.shard_descriptions().await?[&shard.id()], "customers of the north");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` if the shard or the map is gone; `InvalidInput` for a text that is too long or holds control characters other than
+    /// tabs and line feeds, and if the shard belongs to another map; `OutcomeUnknown` if the answer was lost.
+    ///
+    /// # Cancel safety
+    /// Dropping the future describes the shard or does not.
+    pub async fn describe_shard(&self, shard: &Shard, description: &str) -> Result<()> {
+        let about = |error: crate::Error| self.about_shards(error.with_operation("DescribeShard"));
+        self.own_shard(shard).map_err(about)?;
+        check_characters("description of a shard", description, Shard::MAX_DESCRIPTION_LENGTH).map_err(about)?;
+        self.stores().describe_shard(self.id(), shard.id(), description).await.map_err(about)
+    }
+
+    /// The descriptions of the shards of the map, of those that have one. One read of the global store.
+    ///
+    /// # Errors
+    /// `NotFound` if the map is gone.
+    pub async fn shard_descriptions(&self) -> Result<HashMap<ShardId, String>> {
+        let descriptions = self.stores().shard_descriptions(self.id()).await;
+        let about = |error: crate::Error| self.about_shards(error.with_operation("GetShardDescriptions"));
+        Ok(descriptions.map_err(about)?.into_iter().collect())
     }
 
     /// An operation that returns the shard it changed.

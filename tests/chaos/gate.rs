@@ -374,6 +374,14 @@ impl<B: GlobalStore> GlobalStore for Gate<B> {
         self.writes("detach shard", "", self.inner.detach_shard(map, shard), |_| Deed::Nothing).await
     }
 
+    async fn describe_shard(&self, map: ShardMapId, shard: ShardId, description: &str) -> Result<()> {
+        self.writes("describe shard", "", self.inner.describe_shard(map, shard, description), |_| Deed::Nothing).await
+    }
+
+    async fn shard_descriptions(&self, map: ShardMapId) -> Result<Vec<(ShardId, String)>> {
+        self.reads("shard descriptions", "", self.inner.shard_descriptions(map)).await
+    }
+
     async fn schema_infos(&self) -> Result<Vec<SchemaInfoEntry>> {
         self.reads("schema infos", "", self.inner.schema_infos()).await
     }

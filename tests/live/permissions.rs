@@ -134,6 +134,11 @@ async fn each_role_can_do_its_part_and_no_more() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Credentials, "who routes changes no schema information");
     }
     managing.delete_schema_info("tenants").await.unwrap();
+    tenants.describe_shard(&shards[0], "north").await.unwrap();
+    assert_eq!(tenants.shard_descriptions().await.unwrap().len(), 1);
+    assert_eq!(routed.shard_descriptions().await.unwrap()[&shards[0].id()], "north");
+    let refused = routed.describe_shard(&shards[0], "south").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Credentials, "who routes describes no shard: {refused}");
     let refused = backend(&databases, &application).shard_maps().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Credentials, "an application's login reads no global store: {refused}");
 

@@ -15,6 +15,8 @@ use crate::support::consistency::assert_consistent;
 trials! { upgrade {
     stores_without_our_procedures_get_them_when_needed,
     a_store_of_an_earlier_client_of_ours_gets_the_procedures_that_it_lacks,
+    a_store_without_descriptions_gets_their_table_when_needed,
+    what_we_have_added_goes_before_the_schema,
     another_minor_version_works_and_version_1_0_is_refused,
     a_store_that_is_half_there_is_damaged,
     the_scripts_run_twice_and_by_two_clients_at_once,
@@ -117,6 +119,63 @@ async fn a_store_of_an_earlier_client_of_ours_gets_the_procedures_that_it_lacks(
     forget().await;
     assert_eq!(env.other_manager().await.find_schema_info("ranges").await.unwrap(), None);
     assert_consistent(env.backend(), &env.places(), "after all").await;
+}
+
+/// What a store has that the reference library or an earlier client of ours has made.
+async fn forget_descriptions(database: &str) {
+    let mut direct = Direct::to(database).await;
+    direct.run("DROP TABLE __ShardManagement.ShardDescriptionsGlobal").await;
+    for name in ["DescribeShard", "ListShardDescriptions"] {
+        direct.run(&format!("DROP PROCEDURE __ShardManagement.shardlet1_{name}")).await;
+    }
+}
+
+async fn a_store_without_descriptions_gets_their_table_when_needed() {
+    let env = Live::new().await;
+    let map = two_ranges(&env).await;
+    let global = env.databases.global();
+    let shard = map.shard(&env.location(0)).await.unwrap();
+    forget_descriptions(&global).await;
+    let report = ShardMapManager::upgrade(env.backend()).await.unwrap();
+    assert!(report.is_complete() && !report.is_change(), "nothing is missing: {report}");
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    forget_descriptions(&global).await;
+    map.describe_shard(&shard, "north").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap()[&shard.id()], "north");
+    // Those who come second leave what is there.
+    drop_procedures(&global).await;
+    assert_eq!(map.shard_descriptions().await.unwrap()[&shard.id()], "north");
+    drop_procedures(&global).await;
+    map.describe_shard(&shard, "south").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap()[&shard.id()], "south");
+    assert_consistent(env.backend(), &env.places(), "after all").await;
+}
+
+/// The reference library drops its tables, and the schema with the last of them.
+async fn what_we_have_added_goes_before_the_schema() {
+    let env = Live::new().await;
+    let map = two_ranges(&env).await;
+    let shard = map.shard(&env.location(0)).await.unwrap();
+    map.describe_shard(&shard, "north").await.unwrap();
+    let global = env.databases.global();
+    run_script(&global, include_str!("../../sql/sql_server/drop_procedures.sql")).await;
+    let mut direct = Direct::to(&global).await;
+    // As that library does: it knows no tables but its own.
+    for table in [
+        "ShardMappingsGlobal",
+        "ShardsGlobal",
+        "ShardMapsGlobal",
+        "OperationsLogGlobal",
+        "ShardedDatabaseSchemaInfosGlobal",
+        "ShardMapManagerGlobal",
+    ] {
+        direct.run(&format!("DROP TABLE __ShardManagement.{table}")).await;
+    }
+    direct.run("DROP SCHEMA __ShardManagement").await;
+    // Then there is room for another one.
+    assert_eq!(env.backend().global_version().await.unwrap(), None);
+    let manager = env.manager().await;
+    assert!(manager.shard_maps().await.unwrap().is_empty());
 }
 
 async fn set_version(database: &str, table: &str, columns: &str, values: &str) {

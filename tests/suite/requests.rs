@@ -58,6 +58,10 @@ async fn each_call_makes_as_many_requests_as_documented() {
     seen.push(("delete shard: 2 + 1", taken(&probe, &at)));
     let _ = map.shards().await.unwrap();
     seen.push(("list shards: 1 + 0", taken(&probe, &at)));
+    map.describe_shard(&all[0], "north").await.unwrap();
+    seen.push(("describe shard: 1 + 0", taken(&probe, &at)));
+    let _ = map.shard_descriptions().await.unwrap();
+    seen.push(("list descriptions: 1 + 0", taken(&probe, &at)));
 
     let range = map.create_mapping(0..100, &all[0]).await.unwrap();
     seen.push(("create mapping: 2 + 1", taken(&probe, &at)));

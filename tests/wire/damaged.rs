@@ -197,6 +197,22 @@ async fn the_columns_of_the_log_are_checked() {
     .await;
 }
 
+#[tokio::test]
+async fn the_columns_of_descriptions_are_checked() {
+    let wrong = vec![
+        (Type::Text, Value::Null),
+        (Type::Text, "\u{1b}[2J".into()),
+        (Type::Text, "x".repeat(1_001).into()),
+        (Type::Int, 1.into()),
+    ];
+    let columns: Columns =
+        vec![("ShardId", Type::Uuid, SHARD.into(), guids()), ("Description", Type::Text, "north".into(), wrong)];
+    each_column_is_checked("ListShardDescriptions", columns, async |server| {
+        backend(server, patient()).shard_descriptions(MAP.into()).await
+    })
+    .await;
+}
+
 fn schema_info_columns() -> Columns {
     let wrong = || vec![(Type::LongText, Value::Null), (Type::Int, 1.into())];
     // As Babelfish answers: with the byte order mark that a driver has sent.

@@ -125,6 +125,8 @@ async fn reads_and_locks_of_mappings() {
     let _ = table.row("shard", (1, 0, 0), map.shard(&shard_at(&server, "shard_1"))).await;
     let _ = table.row("find_shard", (1, 0, 0), map.find_shard(&shard_at(&server, "none"))).await;
     let _ = table.row("shard_or_create, there", (1, 0, 0), map.shard_or_create(&shard_at(&server, "shard_0"))).await;
+    table.row("describe_shard", (1, 0, 0), map.describe_shard(mapping.shard(), "north")).await;
+    let _ = table.row("shard_descriptions", (1, 0, 0), map.shard_descriptions()).await;
     let token = LockToken::random();
     let mapping = table.row("lock_mapping", (1, 0, 0), map.lock_mapping(mapping, token)).await;
     let _ = table.row("mapping_lock_owner", (1, 0, 0), map.mapping_lock_owner(&mapping)).await;

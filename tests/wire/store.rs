@@ -77,6 +77,8 @@ pub async fn store() -> Endpoint {
     for name in [
         "AddShardMap",
         "RemoveShardMap",
+        "DescribeShard",
+        "ListShardDescriptions",
         "ListSchemaInfos",
         "FindSchemaInfo",
         "AddSchemaInfo",

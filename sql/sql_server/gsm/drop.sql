@@ -1,7 +1,10 @@
 -- Drops the global store with everything in it, in the caller's transaction: the tables, and the reference library's
--- procedures for them, which may be those of another store version. Ours stay; they fit what is installed next. The
--- schema stays too, because the database may hold a local store.
+-- procedures for them, which may be those of another store version. Our procedures stay; they fit what is installed next, with
+-- which our own table, of the descriptions of shards, comes back empty. The schema stays too, because the database may hold a local store.
 
+IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NOT NULL
+    DROP TABLE __ShardManagement.ShardDescriptionsGlobal;
+GO
 IF OBJECT_ID(N'__ShardManagement.ShardMappingsGlobal', N'U') IS NOT NULL DROP TABLE __ShardManagement.ShardMappingsGlobal;
 GO
 IF OBJECT_ID(N'__ShardManagement.ShardsGlobal', N'U') IS NOT NULL DROP TABLE __ShardManagement.ShardsGlobal;

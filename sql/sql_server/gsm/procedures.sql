@@ -893,6 +893,85 @@ BEGIN
 END
 GO
 
+-- Descriptions of shards, the one table of this library beside those of the reference library. It has no reference to them: its
+-- clients delete rows of theirs, and drop them, without a thought of it. What belongs to no shard any more goes with the next
+-- description that is written. It is here and not in 0102.sql, so that every store gets it whose procedures are installed.
+IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NULL
+    CREATE TABLE __ShardManagement.ShardDescriptionsGlobal (
+        ShardId uniqueidentifier NOT NULL,
+        ShardMapId uniqueidentifier NOT NULL,
+        Description nvarchar(1000) NOT NULL,
+        CONSTRAINT pkShardDescriptionsGlobal_ShardId PRIMARY KEY (ShardId)
+    );
+GO
+
+-- An empty @description takes away what is there; blanks are a description, though '=' takes them for an empty text.
+IF OBJECT_ID(N'__ShardManagement.shardlet1_DescribeShard', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_DescribeShard AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_DescribeShard
+    @map uniqueidentifier, @shard uniqueidentifier, @description nvarchar(1000)
+AS
+BEGIN
+    SET NOCOUNT ON;
+    SET XACT_ABORT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    BEGIN TRANSACTION;
+    UPDATE __ShardManagement.ShardMapsGlobal SET KeyType = KeyType WHERE ShardMapId = @map;
+    IF @@ROWCOUNT = 0
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN 102;
+    END
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal
+        WHERE ShardMapId = @map AND ShardId = @shard AND Readable = 1)
+    BEGIN
+        ROLLBACK TRANSACTION;
+        RETURN 202;
+    END
+    DELETE d FROM __ShardManagement.ShardDescriptionsGlobal AS d
+    WHERE NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal AS s
+        WHERE s.ShardId = d.ShardId AND s.ShardMapId = d.ShardMapId);
+    IF DATALENGTH(@description) = 0
+        DELETE FROM __ShardManagement.ShardDescriptionsGlobal WHERE ShardId = @shard;
+    ELSE
+    BEGIN
+        UPDATE __ShardManagement.ShardDescriptionsGlobal SET Description = @description WHERE ShardId = @shard;
+        IF @@ROWCOUNT = 0
+            INSERT INTO __ShardManagement.ShardDescriptionsGlobal (ShardId, ShardMapId, Description)
+            VALUES (@shard, @map, @description);
+    END
+    COMMIT TRANSACTION;
+    RETURN 1;
+END
+GO
+
+IF OBJECT_ID(N'__ShardManagement.shardlet1_ListShardDescriptions', N'P') IS NULL
+    EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ListShardDescriptions AS RETURN 0');
+GO
+ALTER PROCEDURE __ShardManagement.shardlet1_ListShardDescriptions
+    @map uniqueidentifier
+AS
+BEGIN
+    SET NOCOUNT ON;
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapManagerGlobal WHERE StoreVersionMajor = 1)
+    BEGIN
+        SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
+        RETURN 51;
+    END
+    IF NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardMapsGlobal WHERE ShardMapId = @map) RETURN 102;
+    SELECT d.ShardId, d.Description
+    FROM __ShardManagement.ShardDescriptionsGlobal AS d
+    JOIN __ShardManagement.ShardsGlobal AS s ON s.ShardId = d.ShardId AND s.ShardMapId = d.ShardMapId
+    WHERE s.ShardMapId = @map AND s.Readable = 1;
+    RETURN 1;
+END
+GO
+
 -- Schema information. The column of its names has the collation of the database, and so have the parameters.
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListSchemaInfos', N'P') IS NULL
     EXEC (N'CREATE PROCEDURE __ShardManagement.shardlet1_ListSchemaInfos AS RETURN 0');

@@ -32,7 +32,7 @@ pub(crate) use operation_lock::OperationLock;
 pub use options::{Durability, SqliteOptions};
 pub(crate) use pool::Database;
 pub(crate) use sessions::{SessionKey, record_ending};
-pub(crate) use store::StoreKind;
+pub(crate) use store::{SHARD_DESCRIPTIONS, StoreKind};
 
 use self::layout::Storage;
 use self::operation_lock::OperationLocks;

@@ -17,6 +17,9 @@ pub(crate) enum StoreKind {
     Local,
 }
 
+/// Makes the table of the descriptions of shards, which older global stores lack.
+pub(crate) const SHARD_DESCRIPTIONS: &str = include_str!("../../../sql/sqlite/gsm/descriptions.sql");
+
 impl StoreKind {
     /// The columns are qualified, because a quoted name that is no column would be a text to SQLite.
     fn version_query(self) -> &'static str {
@@ -38,10 +41,10 @@ impl StoreKind {
         }
     }
 
-    fn script(self) -> &'static str {
+    fn scripts(self) -> &'static [&'static str] {
         match self {
-            Self::Global => include_str!("../../../sql/sqlite/gsm/0102.sql"),
-            Self::Local => include_str!("../../../sql/sqlite/lsm/0102.sql"),
+            Self::Global => &[include_str!("../../../sql/sqlite/gsm/0102.sql"), SHARD_DESCRIPTIONS],
+            Self::Local => &[include_str!("../../../sql/sqlite/lsm/0102.sql")],
         }
     }
 
@@ -153,7 +156,7 @@ impl StoreKind {
 
     /// Installs the tables, or what is missing of them, in the caller's transaction.
     pub(crate) fn install(self, transaction: &Connection) -> Result<()> {
-        transaction.execute_batch(self.script()).map_err(store_fault)
+        self.scripts().iter().try_for_each(|script| transaction.execute_batch(script)).map_err(store_fault)
     }
 
     /// Commits what was written.

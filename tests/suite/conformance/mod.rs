@@ -6,6 +6,7 @@
 
 pub mod begin_mappings;
 pub mod begin_shards;
+pub mod descriptions;
 pub mod end;
 mod fixture;
 pub mod global_reads;
@@ -125,6 +126,14 @@ macro_rules! conformance {
                     the_end_of_a_mending_is_refused_where_it_collides,
                     a_shard_is_taken_out_with_its_mappings,
                     a_shard_with_an_unfinished_operation_is_not_taken_out,
+                }
+                descriptions {
+                    shards_are_described_and_descriptions_listed,
+                    what_is_not_there_is_not_described,
+                    an_operation_on_a_shard_and_its_description_do_not_mind_each_other,
+                    descriptions_of_shards_that_are_gone_are_forgotten_with_the_next,
+                    many_clients_describe_shards_at_once,
+                    a_store_that_is_replaced_has_no_descriptions,
                 }
                 schema_infos {
                     schema_information_is_added_found_and_listed,

@@ -62,6 +62,8 @@ async fn global_requests<E: Access>(
         ("find_mapping_by_key", store.find_mapping_by_key(map, &key(1)).await.err()),
         ("find_mapping_by_id", store.find_mapping_by_id(map, id).await.err()),
         ("load_all", store.load_all().await.err()),
+        ("describe_shard", store.describe_shard(map.id(), shard.id(), "text").await.err()),
+        ("shard_descriptions", store.shard_descriptions(map.id()).await.err()),
         ("schema_infos", store.schema_infos().await.err()),
         ("find_schema_info", store.find_schema_info("kept").await.err()),
         ("add_schema_info", store.add_schema_info("new", "<a/>").await.err()),

@@ -1,12 +1,14 @@
 //! The shards of a map: registering, finding, marking, deleting, and opening connections to them by name.
 
+use std::collections::HashMap;
+
 use shardlet::{
     BulkOptions, ErrorCategory, ErrorCode, ErrorKind, MappingStatus, MappingUpdate, NoCredentials, Options, Place,
-    PlanAction, Protocol, ShardLocation, ShardMapManager, ShardStatus, Sqlite, Validation,
+    PlanAction, Protocol, Shard, ShardId, ShardLocation, ShardMapManager, ShardStatus, Sqlite, Validation,
 };
 
 use super::refused;
-use crate::support::contents::contents;
+use crate::support::contents::{contents, global_file, raw};
 use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
@@ -209,6 +211,97 @@ async fn a_shard_that_is_marked_offline_takes_no_new_mappings() {
     let back = map.move_mapping(away, &online).await.unwrap();
     let _ = map.create_mapping(20..30, &online).await.unwrap();
     map.delete_mapping(back).await.unwrap();
+}
+
+#[tokio::test]
+async fn shards_are_described() {
+    let manager = manager().await;
+    let map = manager.create_list_shard_map::<i32>("m").await.unwrap();
+    let other = manager.create_list_shard_map::<i32>("other").await.unwrap();
+    let made = shards(&map, 3).await;
+    let foreign = other.create_shard(&location(0)).await.unwrap();
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    map.describe_shard(&made[0], "customers of the north\nnot for tests").await.unwrap();
+    map.describe_shard(&made[1], "south").await.unwrap();
+    other.describe_shard(&foreign, "other").await.unwrap();
+    let expected = HashMap::from([
+        (made[0].id(), "customers of the north\nnot for tests".to_owned()),
+        (made[1].id(), "south".to_owned()),
+    ]);
+    assert_eq!(map.shard_descriptions().await.unwrap(), expected);
+    assert_eq!(map.shards().await.unwrap(), made, "no version has changed");
+
+    let long = "😀".repeat(Shard::MAX_DESCRIPTION_LENGTH / 2) + "x";
+    for bad in [long.as_str(), "a\0", "a\u{1b}[2J", "a\r\nb", "\u{7}", "\u{ffff}"] {
+        let outcome = map.describe_shard(&made[0], bad).await;
+        let error = refused(outcome, ErrorKind::InvalidInput, ErrorCode::InvalidArgument, &format!("{bad:.9?}"));
+        assert_eq!((error.operation(), error.shard_map()), (Some("DescribeShard"), Some("m")));
+    }
+    let outcome = map.describe_shard(&foreign, "foreign").await;
+    let _ = refused(outcome, ErrorKind::InvalidInput, ErrorCode::ForeignObject, "of another map");
+    assert_eq!(map.shard_descriptions().await.unwrap(), expected);
+
+    // The version of the handle does not matter; whether the shard is there does.
+    let updated = map.update_shard(made[0].clone(), ShardStatus::Offline).await.unwrap();
+    map.describe_shard(&made[0], "east").await.unwrap();
+    map.describe_shard(&made[1], "").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap(), HashMap::from([(made[0].id(), "east".to_owned())]));
+    map.delete_shard(updated).await.unwrap();
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    let outcome = map.describe_shard(&made[0], "gone").await;
+    let error = refused(outcome, ErrorKind::NotFound, ErrorCode::ShardDoesNotExist, "gone");
+    assert_eq!((error.category(), error.place()), (ErrorCategory::ShardMap, Some(&Place::Global)));
+    let again = map.create_shard(&location(0)).await.unwrap();
+    assert!(map.shard_descriptions().await.unwrap().is_empty(), "another shard at the same place");
+
+    // A shard that is detached has its description back when it is attached.
+    map.describe_shard(&again, "west").await.unwrap();
+    let recovery = manager.recovery();
+    let _ = recovery.detach(&location(0), "m").await.unwrap();
+    let attached = recovery.attach(&location(0), "m").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap(), HashMap::from([(attached.id(), "west".to_owned())]));
+
+    for shard in map.shards().await.unwrap() {
+        map.delete_shard(shard).await.unwrap();
+    }
+    manager.delete_shard_map("m").await.unwrap();
+    let outcome = map.shard_descriptions().await;
+    let error = refused(outcome, ErrorKind::NotFound, ErrorCode::ShardMapDoesNotExist, "of a map that is gone");
+    assert_eq!(error.operation(), Some("GetShardDescriptions"));
+    let outcome = map.describe_shard(&again, "gone").await;
+    let _ = refused(outcome, ErrorKind::NotFound, ErrorCode::ShardMapDoesNotExist, "in a map that is gone");
+}
+
+#[tokio::test]
+async fn stores_that_have_no_table_of_descriptions_get_it_with_the_first() {
+    let directory = directory();
+    let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+    let map = manager.create_list_shard_map::<i32>("m").await.unwrap();
+    let shard = map.create_shard(&location(0)).await.unwrap();
+    let file = raw(&global_file(directory.path()));
+    file.execute_batch(r#"DROP TABLE "__ShardManagement.ShardDescriptionsGlobal""#).unwrap();
+    let has_table = || file.prepare(r#"SELECT 1 FROM "__ShardManagement.ShardDescriptionsGlobal""#).is_ok();
+
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    let report = ShardMapManager::upgrade(manager.backend()).await.unwrap();
+    assert!(report.is_complete() && !report.is_change(), "nothing is missing: {report}");
+    let _ = map.update_shard(shard.clone(), ShardStatus::Offline).await.unwrap();
+    let gone = map.describe_shard(&other_shard(&shard), "gone").await;
+    let _ = refused(gone, ErrorKind::NotFound, ErrorCode::ShardDoesNotExist, "no shard");
+    assert!(!has_table());
+
+    map.describe_shard(&shard, "north").await.unwrap();
+    assert!(has_table());
+    assert_eq!(map.shard_descriptions().await.unwrap(), HashMap::from([(shard.id(), "north".to_owned())]));
+    let reopened = ShardMapManager::open(sqlite(&directory), Options::default()).await.unwrap();
+    let map = reopened.list_shard_map::<i32>("m").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap().len(), 1);
+}
+
+/// One that no store knows, in the same map.
+fn other_shard(shard: &Shard) -> Shard {
+    let location = shard.location().clone();
+    Shard::new(ShardId::random(), shard.version(), shard.shard_map_id(), location, shard.status())
 }
 
 #[tokio::test]

@@ -29,11 +29,12 @@ use crate::support::{directory, location, shards, sqlite};
 const FILES: [&str; 4] = ["gsm.db", "shards/server/shard_0.db", "shards/server/shard_1.db", "shards/server/shard_2.db"];
 
 /// Columns by which requests find rows: a wrong value there is a row that is not found.
-const COMPARED: [(&str, &[&str]); 10] = [
+const COMPARED: [(&str, &[&str]); 11] = [
     ("ShardMapsGlobal", &["ShardMapId", "Name"]),
     ("ShardsGlobal", &["ShardId", "Readable", "ShardMapId", "Protocol", "ServerName", "Port", "DatabaseName"]),
     ("ShardMappingsGlobal", &["MappingId", "Readable", "ShardId", "ShardMapId", "MinValue", "MaxValue", "LockOwnerId"]),
     ("OperationsLogGlobal", &["OperationId"]),
+    ("ShardDescriptionsGlobal", &["ShardId", "ShardMapId"]),
     ("ShardMapManagerGlobal", &[]),
     ("ShardMapManagerLocal", &[]),
     ("ShardMapsLocal", &["ShardMapId"]),
@@ -100,6 +101,7 @@ impl Template {
         let offline = list.mark_mapping_offline(offline).await.unwrap();
         let left = range.create_mapping(0..10, &ranges_on[0]).await.unwrap();
         let right = range.create_mapping(10..20, &ranges_on[0]).await.unwrap();
+        list.describe_shard(&on[0], "north").await.unwrap();
         let mut known = list.shards().await.unwrap();
         known.sort_by(|a, b| a.location().cmp(b.location()));
         let [shard, other, unused] = known.try_into().unwrap();
@@ -177,7 +179,7 @@ fn essence(outcome: &Outcome) -> Result<&str, (ErrorKind, ErrorCode)> {
     outcome.as_deref().map_err(|error| (error.kind(), error.code()))
 }
 
-const READS: [&str; 21] = [
+const READS: [&str; 22] = [
     "open",
     "eager",
     "maps",
@@ -193,6 +195,7 @@ const READS: [&str; 21] = [
     "range mappings",
     "range mappings within",
     "owner",
+    "descriptions",
     "local shards",
     "local mappings",
     "route",
@@ -203,7 +206,7 @@ const READS: [&str; 21] = [
 /// The last of them read local stores.
 const LOCAL: usize = 6;
 
-const WRITES: [&str; 20] = [
+const WRITES: [&str; 22] = [
     "create map",
     "delete map",
     "create shard",
@@ -211,6 +214,8 @@ const WRITES: [&str; 20] = [
     "update shard",
     "delete shard",
     "delete shard in use",
+    "describe",
+    "describe no more",
     "create",
     "create again",
     "create range",
@@ -292,6 +297,10 @@ impl Trial {
             "range mappings" => Ok(told(&range.mappings().await?)),
             "range mappings within" => Ok(told(&range.mappings_matching(&MappingFilter::all().in_range(5..15)).await?)),
             "owner" => Ok(list.mapping_lock_owner(&to.online).await?.to_string()),
+            "descriptions" => {
+                let found = list.shard_descriptions().await?;
+                Ok(sorted(found.iter().map(|(shard, text)| format!("{shard}: {text}")).collect()))
+            }
             "route" | "route unvalidated" => {
                 let validation = if name == "route" { validate } else { Validation::None };
                 let mut open = list.open_connection_for_key(&1, &NoCredentials, validation).await?;
@@ -323,6 +332,8 @@ impl Trial {
             }
             "create shard again" => list.create_shard(&location(0)).await.map(|_| String::new()),
             "update shard" => list.update_shard(to.shard, ShardStatus::Offline).await.map(|_| String::new()),
+            "describe" => list.describe_shard(&to.shard, "south").await.map(|()| String::new()),
+            "describe no more" => list.describe_shard(&to.shard, "").await.map(|()| String::new()),
             "delete shard" => list.delete_shard(to.unused).await.map(|()| String::new()),
             "delete shard in use" => list.delete_shard(to.shard).await.map(|()| String::new()),
             "create" => list.create_mapping(5, &to.shard).await.map(|_| String::new()),
@@ -583,6 +594,7 @@ fn is_plausible(table: &str, column: &str, value: &str) -> bool {
     match column {
         "StoreVersionMajor" | "StoreVersionMinor" => ["-1", "7"].contains(&value),
         "Name" | "ServerName" | "DatabaseName" => guid || value == "'no guid'",
+        "Description" => guid || ["'no guid'", "''", "'   '"].contains(&value),
         "Port" | "KeyType" => value == "7",
         "MinValue" | "MaxValue" => value == "x''" || (column, value) == ("MaxValue", "NULL"),
         "OperationCode" => value == "7",

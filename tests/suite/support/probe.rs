@@ -38,6 +38,8 @@ pub enum Call {
     LoadAll,
     ChangeLock,
     DetachShard,
+    DescribeShard,
+    ShardDescriptions,
     SchemaInfos,
     FindSchemaInfo,
     AddSchemaInfo,
@@ -272,6 +274,14 @@ impl<B: GlobalStore> GlobalStore for Probe<B> {
 
     async fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> Result<Detaching> {
         self.state.around(Call::DetachShard, self.inner.detach_shard(map, shard)).await
+    }
+
+    async fn describe_shard(&self, map: ShardMapId, shard: ShardId, description: &str) -> Result<()> {
+        self.state.around(Call::DescribeShard, self.inner.describe_shard(map, shard, description)).await
+    }
+
+    async fn shard_descriptions(&self, map: ShardMapId) -> Result<Vec<(ShardId, String)>> {
+        self.state.around(Call::ShardDescriptions, self.inner.shard_descriptions(map)).await
     }
 
     async fn schema_infos(&self) -> Result<Vec<SchemaInfoEntry>> {
