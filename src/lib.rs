@@ -109,7 +109,7 @@ pub use manager::{PendingOperation, ShardMapManager, ShardUpgrade, UpgradeReport
 pub use model::{
     KeyedMapping, LockToken, Mapping, MappingFilter, MappingId, MappingStatus, OperationId, Place, PointMapping,
     Points, Protocol, RangeMapping, Ranges, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
-    ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, ShardVersion, StoreUpgrade, StoreVersion,
+    ShardMapInfo, ShardMapKind, ShardMapName, ShardStatus, ShardVersion, StoreRights, StoreUpgrade, StoreVersion,
 };
 pub use operation::{Plan, PlanAction, PlanStep, RetryPolicy, Stores};
 pub use options::{LoadPolicy, Options};

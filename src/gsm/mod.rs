@@ -36,7 +36,7 @@ use crate::error::Result;
 use crate::key::EncodedKey;
 use crate::model::{
     MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapName,
-    StoreUpgrade, StoreVersion,
+    StoreRights, StoreUpgrade, StoreVersion,
 };
 
 /// The global store of a backend.
@@ -51,6 +51,10 @@ pub trait GlobalStore: Backend {
     /// The version of the store, or `None` where there is none. Whatever version it is, it is a value here. A store of whose
     /// tables only some are there may be `StoreDamaged`.
     fn global_version(&self) -> impl Future<Output = Result<Option<StoreVersion>>> + Send;
+
+    /// What the login of the backend may do at the store, whether it is installed or not. Changes nothing, and makes nothing. A
+    /// database that cannot be reached, or that does not let the login in, is an error.
+    fn global_rights(&self) -> impl Future<Output = Result<StoreRights>> + Send;
 
     /// Brings the store to [`StoreVersion::CURRENT`], step by step from version to version. One that has that version already,
     /// or a later one of the same major version, is left as it is; clients that work with it wait while it goes on.

@@ -215,6 +215,7 @@ pub enum MappingStep {
 
 impl MappingStep {
     /// True if the steps remove and update nothing.
+    #[cfg(any(feature = "sql-server", feature = "sqlite"))]
     pub(super) fn only_add(steps: &[Self]) -> bool {
         steps.iter().all(|step| matches!(step, Self::Add { .. } | Self::Keep { .. }))
     }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::key::EncodedKey;
 use crate::model::{
     MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo, ShardMapKind,
-    ShardMapName, StoreUpgrade, StoreVersion,
+    ShardMapName, StoreRights, StoreUpgrade, StoreVersion,
 };
 
 impl SqlServer {
@@ -82,6 +82,10 @@ impl GlobalStore for SqlServer {
 
     async fn global_version(&self) -> Result<Option<StoreVersion>> {
         self.version(&Database::global(), StoreKind::Global).await
+    }
+
+    async fn global_rights(&self) -> Result<StoreRights> {
+        self.rights(&Database::global(), StoreKind::Global).await
     }
 
     async fn upgrade_global(&self) -> Result<StoreUpgrade> {

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Refusal, Result};
 use crate::key::{EncodedKey, KeyType};
 use crate::model::{
     LockToken, MappingId, MappingRecord, OperationId, Shard, ShardId, ShardLocation, ShardMapId, ShardMapInfo,
-    ShardMapKind, ShardMapName, StoreUpgrade, StoreVersion,
+    ShardMapKind, ShardMapName, StoreRights, StoreUpgrade, StoreVersion,
 };
 
 type Answer<T> = std::result::Result<T, StatementFault>;
@@ -256,6 +256,10 @@ impl GlobalStore for Sqlite {
             return Ok(None);
         }
         database.run(|connection| STORE.version(connection)).await
+    }
+
+    async fn global_rights(&self) -> Result<StoreRights> {
+        self.global().rights().await
     }
 
     async fn upgrade_global(&self) -> Result<StoreUpgrade> {

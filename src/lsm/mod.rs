@@ -28,7 +28,7 @@ use crate::error::Result;
 use crate::key::{EncodedKey, EncodedRange};
 use crate::model::{
     MappingId, MappingRecord, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
-    ShardMapInfo, ShardMapKind, ShardVersion, StoreUpgrade, StoreVersion,
+    ShardMapInfo, ShardMapKind, ShardVersion, StoreRights, StoreUpgrade, StoreVersion,
 };
 
 /// The local stores of a backend's shards.
@@ -38,6 +38,10 @@ pub trait LocalStore: Backend {
 
     /// The version of a shard's store, or `None` where the shard has none. A shard that cannot be reached is an error.
     fn local_version(&self, location: &ShardLocation) -> impl Future<Output = Result<Option<StoreVersion>>> + Send;
+
+    /// What the login of the backend may do at a shard's store, whether it is installed or not, under the rules of
+    /// [`global_rights`](crate::gsm::GlobalStore::global_rights).
+    fn local_rights(&self, location: &ShardLocation) -> impl Future<Output = Result<StoreRights>> + Send;
 
     /// Brings a shard's store to [`StoreVersion::CURRENT`], under the rules of
     /// [`upgrade_global`](crate::gsm::GlobalStore::upgrade_global). Refused with `ShardMapDoesNotExist` where the shard has none:

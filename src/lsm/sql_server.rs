@@ -23,7 +23,7 @@ use crate::backend::stored::{
 use crate::error::{Error, ErrorCode, ErrorKind, Refusal, Result};
 use crate::model::{
     LockToken, MappingRecord, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation, ShardMapId,
-    ShardMapInfo, StoreUpgrade, StoreVersion,
+    ShardMapInfo, StoreRights, StoreUpgrade, StoreVersion,
 };
 
 /// Between two looks at the sessions: from, to.
@@ -45,6 +45,10 @@ impl LocalStore for SqlServer {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.version(&Database::shard(location), StoreKind::Local).await
+    }
+
+    async fn local_rights(&self, location: &ShardLocation) -> Result<StoreRights> {
+        self.rights(&Database::shard(location), StoreKind::Local).await
     }
 
     async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {

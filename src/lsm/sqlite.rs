@@ -20,7 +20,7 @@ use crate::fault_point;
 use crate::key::EncodedKey;
 use crate::model::{
     LockToken, MappingRecord, MappingStatus, OperationId, SessionPolicy, SessionsEnded, Shard, ShardId, ShardLocation,
-    ShardMapId, ShardMapInfo, ShardVersion, StoreUpgrade, StoreVersion,
+    ShardMapId, ShardMapInfo, ShardVersion, StoreRights, StoreUpgrade, StoreVersion,
 };
 
 type Answer<T> = std::result::Result<T, StatementFault>;
@@ -32,6 +32,10 @@ impl LocalStore for Sqlite {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.shard(location).run(|connection| STORE.version(connection)).await
+    }
+
+    async fn local_rights(&self, location: &ShardLocation) -> Result<StoreRights> {
+        self.shard(location).rights().await
     }
 
     async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {

@@ -9,6 +9,7 @@ mod id;
 mod location;
 mod mapping;
 mod name;
+mod rights;
 mod sessions;
 mod shard;
 mod shard_map;
@@ -22,6 +23,7 @@ pub use mapping::{
 };
 pub use name::ShardMapName;
 pub(crate) use name::{check_characters, check_text, folded};
+pub use rights::StoreRights;
 pub use sessions::{SessionPolicy, SessionsEnded};
 pub use shard::Shard;
 pub use shard_map::{ShardMapInfo, ShardMapKind};

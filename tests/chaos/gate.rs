@@ -19,7 +19,7 @@ use shardlet::lsm::{
 use shardlet::model::MappingRecord;
 use shardlet::{
     CreateMode, EncodedKey, Error, ErrorCode, ErrorKind, MappingId, OperationId, Result, SessionsEnded, Shard, ShardId,
-    ShardLocation, ShardMapId, ShardMapInfo, ShardMapName, StoreUpgrade, StoreVersion,
+    ShardLocation, ShardMapId, ShardMapInfo, ShardMapName, StoreRights, StoreUpgrade, StoreVersion,
 };
 use tokio::sync::oneshot;
 
@@ -366,6 +366,10 @@ impl<B: GlobalStore> GlobalStore for Gate<B> {
         self.writes("drop", "", self.inner.drop_global(), |_| Deed::Nothing).await
     }
 
+    async fn global_rights(&self) -> Result<StoreRights> {
+        self.reads("global rights", "", self.inner.global_rights()).await
+    }
+
     async fn upgrade_global(&self) -> Result<StoreUpgrade> {
         self.writes("upgrade", "", self.inner.upgrade_global(), |_| Deed::Nothing).await
     }
@@ -493,6 +497,10 @@ impl<B: LocalStore> LocalStore for Gate<B> {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.reads("local version", location, self.inner.local_version(location)).await
+    }
+
+    async fn local_rights(&self, location: &ShardLocation) -> Result<StoreRights> {
+        self.reads("local rights", location, self.inner.local_rights(location)).await
     }
 
     async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {

@@ -51,6 +51,7 @@ mod recovering;
 #[path = "../suite/recovery/mod.rs"]
 mod recovery;
 mod restored;
+mod rights;
 mod routing;
 #[path = "../suite/scenarios/keys.rs"]
 #[allow(dead_code, reason = "the scenarios use the rest")]
@@ -108,6 +109,7 @@ fn main() {
         #[cfg(unix)]
         stopped::trials(),
         permissions::trials(),
+        rights::trials(),
         bad_input::trials(),
     ]
     .into_iter()

@@ -15,29 +15,29 @@ const SCRIPT: &str = include_str!("../../sql/sql_server/permissions.sql");
 const PASSWORD: &str = "Shardlet-live-test-1!";
 
 /// Logins for the three roles, dropped by [`Logins::drop_all`].
-struct Logins {
+pub struct Logins {
     names: [String; 3],
 }
 
-const ROLES: [&str; 3] = ["shardlet_management", "shardlet_access", "shardlet_connection"];
+pub const ROLES: [&str; 3] = ["shardlet_management", "shardlet_access", "shardlet_connection"];
 
 impl Logins {
-    async fn create(databases: &Databases, places: &[String]) -> Self {
+    pub async fn create(databases: &Databases, places: &[String]) -> Self {
         let prefix = databases.global().replace("_gsm", "");
         let names = ["m", "a", "c"].map(|role| format!("{prefix}_{role}"));
         let mut master = Direct::to("master").await;
         for name in &names {
             master.run(&format!("CREATE LOGIN [{name}] WITH PASSWORD = '{PASSWORD}'")).await;
         }
-        // What ending sessions takes is a right of the server.
+        // What ending sessions takes is a right of the server, which Babelfish does not grant.
         for right in ["VIEW SERVER STATE", "ALTER ANY CONNECTION"] {
-            master.run(&format!("GRANT {right} TO [{}]", names[0])).await;
+            if !crate::server::is_babelfish().await {
+                master.run(&format!("GRANT {right} TO [{}]", names[0])).await;
+            }
         }
+        Self::grant(places).await;
         for place in places {
             let mut direct = Direct::to(place).await;
-            for batch in SCRIPT.split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
-                direct.run(batch).await;
-            }
             for (name, role) in names.iter().zip(ROLES) {
                 direct.run(&format!("CREATE USER [{name}] FOR LOGIN [{name}]")).await;
                 direct.run(&format!("ALTER ROLE {role} ADD MEMBER [{name}]")).await;
@@ -46,11 +46,21 @@ impl Logins {
         Self { names }
     }
 
-    fn credentials(&self, role: usize) -> SqlCredentials {
+    /// Makes the roles, and gives them what they are for, as far as it is installed.
+    pub async fn grant(places: &[String]) {
+        for place in places {
+            let mut direct = Direct::to(place).await;
+            for batch in SCRIPT.split("\nGO\n").filter(|batch| !batch.trim().is_empty()) {
+                direct.run(batch).await;
+            }
+        }
+    }
+
+    pub fn credentials(&self, role: usize) -> SqlCredentials {
         SqlCredentials::login(&self.names[role], PASSWORD)
     }
 
-    async fn drop_all(self) {
+    pub async fn drop_all(self) {
         let mut master = Direct::to("master").await;
         for name in &self.names {
             let sessions = "SELECT CONVERT(int, session_id) FROM sys.dm_exec_sessions WHERE login_name = @P1";
@@ -62,7 +72,7 @@ impl Logins {
     }
 }
 
-fn backend(databases: &Databases, login: &SqlCredentials) -> SqlServer {
+pub fn backend(databases: &Databases, login: &SqlCredentials) -> SqlServer {
     SqlServer::open_as(&connection_string(&databases.global()), login, SqlServerOptions::default()).unwrap()
 }
 

@@ -30,6 +30,7 @@ mod recovery;
 mod recovery_files;
 mod recovery_on_sqlite;
 mod requests;
+mod rights;
 mod routing;
 mod routing_faults;
 mod scenarios;

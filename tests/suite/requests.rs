@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use shardlet::gsm::GlobalStore;
+use shardlet::lsm::LocalStore;
 use shardlet::{
     BulkOptions, ErrorKind, LoadPolicy, LockToken, MappingStatus, NoCredentials, OperationId, Options, RangeShardMap,
     SchemaInfo, SessionPolicy, ShardMapManager, ShardStatus, Sqlite, Validation,
@@ -18,7 +20,7 @@ fn taken(probe: &Probe<Sqlite>, at: &[usize]) -> (usize, usize) {
             let changes = [false, true].map(|undoing| Call::ChangeLocal { at: location(*shard), undoing });
             changes.into_iter().chain([Call::UpgradeLocal(location(*shard))])
         })
-        .chain([Call::OpenRouted, Call::LocalMappings, Call::LocalShards, Call::LocalVersion])
+        .chain([Call::OpenRouted, Call::LocalMappings, Call::LocalShards, Call::LocalVersion, Call::LocalRights])
         .map(|call| probe.count(&call))
         .sum();
     let not_requests: usize = at
@@ -138,6 +140,11 @@ async fn each_call_makes_as_many_requests_as_documented() {
     seen.push(("upgrade of two shards: 2 + 2", taken(&probe, &at)));
     let _ = manager.upgrade_shard(&location(1)).await.unwrap();
     seen.push(("upgrade of a shard: 0 + 1", taken(&probe, &at)));
+
+    let _ = probe.global_rights().await.unwrap();
+    seen.push(("global rights: 1 + 0", taken(&probe, &at)));
+    let _ = probe.local_rights(&location(1)).await.unwrap();
+    seen.push(("local rights: 0 + 1", taken(&probe, &at)));
 
     let open = |validation| map.open_connection_for_key(&7, &NoCredentials, validation);
     drop(open(Validation::Validate).await.unwrap());

@@ -10,7 +10,7 @@ use crate::backend::{
 use crate::endpoint::{Answer, Endpoint, Type};
 
 /// A store's errors by number, and what they are to a caller of a request that reads and of one that changes.
-const STORE: [(i32, ErrorKind); 20] = [
+const STORE: [(i32, ErrorKind); 21] = [
     (1205, ErrorKind::Transient),
     (40501, ErrorKind::Transient),
     (40613, ErrorKind::Transient),
@@ -22,6 +22,7 @@ const STORE: [(i32, ErrorKind); 20] = [
     (229, ErrorKind::Credentials),
     (262, ErrorKind::Credentials),
     (916, ErrorKind::Credentials),
+    (3701, ErrorKind::Credentials),
     (4060, ErrorKind::Unavailable),
     (3906, ErrorKind::Unavailable),
     (9002, ErrorKind::Unavailable),
@@ -141,6 +142,8 @@ async fn statements_meet_throttling_missing_permissions_and_lock_waits() {
         (229, ErrorKind::Credentials),
         (1222, ErrorKind::TimedOut),
         (3906, ErrorKind::Unavailable),
+        // A table of the application's own, which may well not be there.
+        (3701, ErrorKind::Statement),
     ] {
         server.on_statement(ECHO, move |_| Answer::failed(number, "no")).times(1);
         let error = echo(&mut connection, 1).await.unwrap_err();
@@ -180,6 +183,7 @@ async fn errors_without_a_number_of_their_own_are_told_by_their_text() {
         ("could not serialize access due to concurrent update", ErrorKind::Transient),
         ("sorry, too many clients already", ErrorKind::Transient),
         ("permission denied for schema master", ErrorKind::Credentials),
+        ("must be owner of table ShardsGlobal", ErrorKind::Credentials),
         ("relation does not exist", ErrorKind::StoreDamaged),
     ] {
         let _ = server.on_procedure(&procedure("RemoveShardMap"), move |_| Answer::failed(BABELFISH, text));

@@ -5,13 +5,14 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use shardlet::gsm::GlobalStore;
+use shardlet::lsm::LocalStore;
 use shardlet::{
     BulkOptions, CreateMode, LoadPolicy, LockToken, MappingFilter, MappingStatus, Options, RangeShardMap, SchemaInfo,
     SessionPolicy, ShardMapManager, ShardStatus, SqlServer, Validation,
 };
 
 use crate::backend::{application, backend, no_maps, patient, procedure, shard_at, soon};
-use crate::endpoint::{Answer, Endpoint, Request, Type};
+use crate::endpoint::{Answer, Endpoint, Request, Type, Value};
 use crate::store::{Kind, kind, sessions, store};
 
 /// No call takes more, installations aside.
@@ -107,6 +108,11 @@ async fn managers_and_maps() {
     assert!(report.is_complete() && !report.is_change(), "{report}");
     let shard = shard_at(&server, "shard_0");
     let _ = table.row("upgrade_shard, nothing to do", (0, 2, 0), manager.upgrade_shard(&shard)).await;
+    let columns = ["reads", "changes", "installs", "ends_sessions"].map(|column| (column, Type::Int));
+    let _ = server.on_statement("HAS_PERMS_BY_NAME", move |_| Answer::rows(columns, [[1, 0, 1, 0].map(Value::Int)]));
+    let rights = table.row("global_rights", (1, 0, 0), backend.global_rights()).await;
+    assert_eq!([rights.reads, rights.changes, rights.installs, rights.ends_sessions], [true, false, true, false]);
+    let _ = table.row("local_rights", (0, 1, 0), backend.local_rights(&shard)).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod install;
 mod link;
 mod options;
 mod pool;
+mod rights;
 mod row_stream;
 mod rows;
 mod session;
@@ -45,7 +46,7 @@ use self::link::Pooled;
 use self::pool::Shared;
 use super::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{OperationId, ShardLocation, StoreUpgrade, StoreVersion};
+use crate::model::{OperationId, ShardLocation, StoreRights, StoreUpgrade, StoreVersion};
 
 /// The SQL Server backend.
 ///
@@ -151,6 +152,19 @@ impl SqlServer {
                 Ok(found) => return Ok((pooled, found)),
             }
         }
+    }
+
+    /// What the login may do at a store, in one round trip.
+    pub(crate) async fn rights(&self, database: &Database, kind: StoreKind) -> Result<StoreRights> {
+        let limit = self.shared.options.timeouts.command;
+        let mut pooled = self.shared.checkout(database).await?;
+        let reused = pooled.served_before();
+        let mut rights = rights::look(&mut pooled, kind, limit).await;
+        if reused && rights.as_ref().is_err_and(|error| error.kind() == ErrorKind::Transient) {
+            pooled = self.checkout_again(database).await?;
+            rights = rights::look(&mut pooled, kind, limit).await;
+        }
+        rights.map_err(|error| database.target.blame(error))
     }
 
     /// Installs a store.

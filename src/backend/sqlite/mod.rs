@@ -16,6 +16,7 @@ mod operation_lock;
 mod options;
 mod pool;
 mod pooled;
+mod rights;
 mod rows;
 mod sessions;
 mod setup;

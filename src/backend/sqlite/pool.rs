@@ -10,11 +10,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::layout::{DatabaseName, Storage};
 use super::options::SqliteOptions;
 use super::pooled::{Connector, PooledConnection};
+use super::rights;
 use super::setup::{configure, use_wal};
 use crate::backend::blocking;
 use crate::backend::pools::{PoolLimits, PoolName, Pools};
 use crate::error::{Error, Result};
-use crate::model::Place;
+use crate::model::{Place, StoreRights};
 
 impl PoolName for DatabaseName {
     fn counts(&self) -> bool {
@@ -101,6 +102,12 @@ impl Database {
     pub(crate) async fn exists(&self) -> Result<bool> {
         let this = self.clone();
         blocking(move || this.shared.storage.exists(&this.name)).await?.map_err(|error| self.blame(error))
+    }
+
+    /// What this process may do with the database, there or not.
+    pub(crate) async fn rights(&self) -> Result<StoreRights> {
+        let this = self.clone();
+        blocking(move || rights::of(&this.shared.storage, &this.name)).await
     }
 
     /// Makes the database if there is none, in WAL mode, and runs a request on it outside the pool.

@@ -14,7 +14,7 @@ use shardlet::lsm::{
 use shardlet::model::MappingRecord;
 use shardlet::{
     CreateMode, EncodedKey, Error, MappingId, OperationId, Result, SessionsEnded, Shard, ShardId, ShardLocation,
-    ShardMapId, ShardMapInfo, ShardMapName, StoreUpgrade, StoreVersion,
+    ShardMapId, ShardMapInfo, ShardMapName, StoreRights, StoreUpgrade, StoreVersion,
 };
 use tokio::sync::Notify;
 
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     GlobalVersion,
+    GlobalRights,
     UpgradeGlobal,
     CreateGlobal,
     DropGlobal,
@@ -52,6 +53,7 @@ pub enum Call {
     EndUndo,
     FindOperation,
     LocalVersion,
+    LocalRights,
     UpgradeLocal(ShardLocation),
     LocalShards,
     LocalMappings,
@@ -212,6 +214,10 @@ impl<B: GlobalStore> GlobalStore for Probe<B> {
         self.state.around(Call::GlobalVersion, self.inner.global_version()).await
     }
 
+    async fn global_rights(&self) -> Result<StoreRights> {
+        self.state.around(Call::GlobalRights, self.inner.global_rights()).await
+    }
+
     async fn upgrade_global(&self) -> Result<StoreUpgrade> {
         self.state.around(Call::UpgradeGlobal, self.inner.upgrade_global()).await
     }
@@ -337,6 +343,10 @@ impl<B: LocalStore> LocalStore for Probe<B> {
 
     async fn local_version(&self, location: &ShardLocation) -> Result<Option<StoreVersion>> {
         self.state.around(Call::LocalVersion, self.inner.local_version(location)).await
+    }
+
+    async fn local_rights(&self, location: &ShardLocation) -> Result<StoreRights> {
+        self.state.around(Call::LocalRights, self.inner.local_rights(location)).await
     }
 
     async fn upgrade_local(&self, location: &ShardLocation) -> Result<StoreUpgrade> {
