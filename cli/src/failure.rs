@@ -162,7 +162,7 @@ fn of_kind(error: &Error) -> u8 {
         ErrorKind::NotFound => 3,
         ErrorKind::AlreadyExists | ErrorKind::Overlaps => 4,
         ErrorKind::InvalidInput | ErrorKind::WrongKeyType => 5,
-        ErrorKind::Offline | ErrorKind::NotOffline | ErrorKind::InUse => 6,
+        ErrorKind::Offline | ErrorKind::NotOffline | ErrorKind::InUse | ErrorKind::Disabled => 6,
         ErrorKind::Locked => 7,
         ErrorKind::Stale => 8,
         ErrorKind::PendingOperation => 9,
@@ -190,6 +190,7 @@ fn advice(error: &Error) -> Option<&'static str> {
         (_, ErrorCode::ShardHasMappings) => "move its mappings first: shardlet mapping move MAP MAPPING --to SHARD",
         (ErrorKind::NotOffline, _) => "take it offline first: shardlet mapping offline MAP MAPPING",
         (ErrorKind::Offline, _) => "put it online when its rows are in place: shardlet mapping online MAP MAPPING",
+        (ErrorKind::Disabled, _) => "choose another shard, or enable it: shardlet shard update MAP SHARD --enable",
         (ErrorKind::Locked, _) => "give the owner's token with --lock-token, or see who has it: shardlet mapping show",
         (ErrorKind::Stale, _) => "look again, and decide anew",
         (ErrorKind::PendingOperation, _) => {

@@ -9,5 +9,7 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+mod exit_codes;
 mod printed;
+mod questions;
 mod support;

@@ -166,7 +166,10 @@ impl World {
 
     /// A connection past the library to the database of a shard `s/NAME`, or the global store without one.
     pub fn raw(&self, shard: Option<&str>) -> Connection {
-        Connection::open(self.file(shard)).unwrap()
+        let connection = Connection::open(self.file(shard)).unwrap();
+        let compare = |a: &str, b: &str| a.to_lowercase().cmp(&b.to_lowercase());
+        connection.create_collation("SQL_Latin1_General_CP1_CI_AS", compare).unwrap();
+        connection
     }
 
     /// The file of the database of a shard `s/NAME`, or of the global store.

@@ -1,0 +1,267 @@
+//! What asks before it changes something, what shows its plan instead, and that neither changes anything.
+
+use crate::support::World;
+
+/// Changes on [`World::filled`] that ask before they are done.
+const ASKING: [&str; 11] = [
+    "store create --replace",
+    "store upgrade",
+    "store drop",
+    "map delete empty",
+    "shard add tenants s/c",
+    "shard delete orders s/c",
+    "mapping move orders 0..100 --to s/b",
+    "mapping offline orders 0..100",
+    "mapping delete orders ..-100",
+    "schema set orders --reference prices",
+    "schema delete orders",
+];
+
+/// Those that do not, because they take nothing away, or can be taken back by one that is as simple.
+const NOT_ASKING: [&str; 11] = [
+    "map create new --kind list --key-type int32",
+    "shard update orders s/c --enable",
+    "shard update orders s/a --disable",
+    "mapping add orders 200..300 --shard s/b",
+    "mapping split orders 50",
+    "mapping merge orders 100",
+    "mapping online orders ..-100",
+    "mapping lock orders 0..100",
+    "mapping unlock orders 300.. --token 11111111-2222-3333-4444-555555555555",
+    "mapping unlock orders --token 11111111-2222-3333-4444-555555555555",
+    "schema set tenants --reference prices",
+];
+
+fn world() -> World {
+    let world = World::filled();
+    let _ = world.run_words("map create empty --kind list --key-type guid").ok();
+    world
+}
+
+#[test]
+fn nobody_there_to_answer_is_no() {
+    let world = world();
+    let before = world.content();
+    for words in ASKING {
+        let ran = world.run_words(&format!("{words} -o json")).exits(16);
+        assert_eq!((ran.out.as_str(), ran.error()["kind"].as_str()), ("", Some("declined")), "{words}");
+        assert_eq!(world.content(), before, "{words}");
+    }
+    // The other force that takes something from somebody.
+    let ran = world.run_words("mapping unlock orders 300.. --force").exits(16);
+    assert!(ran.err.contains("nothing was changed"), "{ran:?}");
+    assert_eq!(world.content(), before);
+}
+
+#[test]
+fn with_yes_nothing_asks() {
+    for words in ASKING.into_iter().chain(["mapping unlock orders 300.. --force"]) {
+        let world = world();
+        let before = world.content();
+        let ran = world.run_words(&format!("{words} --yes")).ok();
+        assert!(!ran.err.contains("[y/N]"), "{ran:?}");
+        // Upgrading what is at this version already is the one that leaves all as it was.
+        assert_eq!(world.content() == before, words == "store upgrade", "{words}");
+    }
+}
+
+#[test]
+fn what_takes_nothing_away_does_not_ask() {
+    for words in NOT_ASKING {
+        let world = world();
+        let before = world.content();
+        let _ = world.run_words(words).ok();
+        assert_ne!(world.content(), before, "{words}");
+    }
+}
+
+/// A plan is printed, in JSON with steps that are numbered from 1, and nothing is changed.
+#[test]
+fn a_dry_run_changes_nothing() {
+    let world = world();
+    let file = world.write("rows.csv", "low,high,shard\n200,300,s/b\n");
+    let import = format!("mapping import orders {file}");
+    let others = ["mapping unlock orders 300.. --force", import.as_str()];
+    let before = world.content();
+    for words in ASKING.into_iter().chain(NOT_ASKING).chain(others) {
+        let ran = world.run_words(&format!("{words} --dry-run -o json")).ok();
+        let rows = ran.json();
+        let steps: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect();
+        assert!(steps.first() == Some(&1) && steps.is_sorted(), "{words}: {steps:?}");
+        for row in rows.as_array().unwrap() {
+            assert!(!row["place"].as_str().unwrap().is_empty() && !row["action"].as_str().unwrap().is_empty(), "{row}");
+        }
+        assert_eq!(world.content(), before, "{words}");
+    }
+    // Also where there is no store yet.
+    let empty = World::empty();
+    let _ = empty.run_words("store create --dry-run").ok();
+    assert!(!empty.store().exists());
+}
+
+/// A dry run is refused where the change would be.
+#[test]
+fn a_dry_run_of_what_is_refused_is_refused() {
+    let world = World::filled();
+    for (words, code) in [
+        ("mapping delete orders 0..100", 6),
+        ("mapping online orders 0..100", 17),
+        ("map delete orders", 6),
+        ("mapping split orders 100", 17),
+        ("mapping add orders 300..200 --shard s/b", 5),
+        ("shard add orders s/a", 4),
+    ] {
+        let _ = world.run_words(&format!("{words} --dry-run")).exits(code);
+    }
+}
+
+/// With `--quiet` there are results and errors, and no other words.
+#[test]
+fn quiet_says_nothing_but_errors() {
+    let world = World::filled();
+    for words in [
+        "mapping offline orders 0..100 --yes",
+        "shard add tenants s/c --yes",
+        "mapping list orders --locked",
+        "schema delete orders --yes",
+    ] {
+        let ran = world.run_words(&format!("{words} --quiet")).ok();
+        assert_eq!(ran.err, "", "{words}");
+    }
+    let ran = world.run_words("map show nope -q").exits(3);
+    assert!(ran.err.starts_with("error: "), "{ran:?}");
+}
+
+#[cfg(unix)]
+mod at_a_terminal {
+    use std::process::Command;
+
+    use rexpect::process::WaitStatus;
+    use rexpect::session::{PtySession, spawn_command};
+
+    use super::*;
+
+    /// Far beyond what any step takes.
+    const HANGS: Option<u64> = Some(240_000);
+
+    pub fn terminal(command: Command) -> PtySession {
+        spawn_command(command, HANGS).unwrap()
+    }
+
+    pub fn exit_code(mut session: PtySession) -> (i32, String) {
+        let rest = session.exp_eof().unwrap();
+        match session.process().wait().unwrap() {
+            WaitStatus::Exited(_, code) => (code, rest),
+            other => panic!("{other:?}: {rest}"),
+        }
+    }
+
+    fn asked(world: &World, words: &str) -> PtySession {
+        let mut session = terminal(world.command(&words.split_whitespace().collect::<Vec<_>>()));
+        let _ = session.exp_string("? [y/N] ").unwrap();
+        session
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (answer, code) in [("y", 0), ("YES", 0), ("n", 16), ("", 16), ("yep", 16)] {
+            let world = World::filled();
+            let before = world.content();
+            let mut session = asked(&world, "mapping offline orders 0..100");
+            let _ = session.send_line(answer).unwrap();
+            let (exited, text) = exit_code(session);
+            assert_eq!(exited, code, "{answer:?}: {text}");
+            assert_eq!(world.content() == before, code != 0, "{answer:?}");
+            assert_eq!(text.contains("nothing was changed"), code != 0, "{text}");
+        }
+    }
+
+    /// The end of what is typed is no answer.
+    #[test]
+    fn the_end_of_input_is_no() {
+        let world = World::filled();
+        let mut session = asked(&world, "store drop");
+        session.send_control('d').unwrap();
+        let (code, _) = exit_code(session);
+        assert_eq!(code, 16);
+        let _ = world.run_words("map show orders").ok();
+    }
+
+    #[test]
+    fn ctrl_c_at_a_question_changes_nothing() {
+        let world = World::filled();
+        let before = world.content();
+        let mut session = asked(&world, "store drop");
+        session.send_control('c').unwrap();
+        let (code, text) = exit_code(session);
+        assert_eq!(code, 130, "{text}");
+        assert!(text.contains("nothing was being changed"), "{text}");
+        assert_eq!(world.content(), before);
+    }
+
+    /// What was shown when the question was asked is what is changed, or nothing is.
+    #[test]
+    fn what_another_changes_before_the_answer_is_stale() {
+        let world = World::filled();
+        let mut session = asked(&world, "mapping move orders 0..100 --to s/b");
+        let _ = world.run_words("mapping split orders 50").ok();
+        let before = world.content();
+        let _ = session.send_line("y").unwrap();
+        let (code, text) = exit_code(session);
+        assert_eq!(code, 8, "{text}");
+        assert!(text.contains("look again"), "{text}");
+        assert_eq!(world.content(), before);
+    }
+
+    #[test]
+    fn a_shard_is_added_when_its_plan_was_seen() {
+        let world = World::filled();
+        let mut session = terminal(world.command(&["shard", "add", "tenants", "s/c"]));
+        let shown = session.exp_string("? [y/N] ").unwrap();
+        assert!(shown.contains("s/c: reached") && shown.contains("add shard"), "{shown}");
+        let _ = session.send_line("y").unwrap();
+        let (code, text) = exit_code(session);
+        assert_eq!(code, 0, "{text}");
+        let _ = world.run_words("shard show tenants s/c").ok();
+    }
+
+    #[test]
+    fn an_import_shows_how_far_it_is() {
+        let world = World::filled();
+        let rows: String = (0..100).map(|low| format!("{},{},s/b\n", low + 200, low + 201)).collect();
+        let file = world.write("rows.csv", &format!("low,high,shard\n{rows}"));
+        let arguments = ["mapping", "import", "orders", &file, "--batch", "1"];
+        let mut session = terminal(world.command(&arguments));
+        let _ = session.exp_string("importing [").unwrap();
+        let _ = session.exp_string(" of 100, ").unwrap();
+        let (code, text) = exit_code(session);
+        assert_eq!(code, 0, "{text}");
+        // And shows nothing of it where it is to be quiet.
+        let world = World::filled();
+        let mut command = world.command(&arguments);
+        let _ = command.arg("--quiet");
+        let (code, text) = exit_code(terminal(command));
+        assert!(code == 0 && !text.contains("importing"), "{text}");
+    }
+
+    /// What is typed is not shown, and not printed.
+    #[test]
+    fn a_password_is_asked_for_without_showing_it() {
+        let world = World::empty();
+        let mut command = world.bare();
+        let address = crate::exit_codes::closed();
+        let _ = command.args([
+            "--store",
+            &format!("sqlserver:Server=tcp:{address};Database=d;Encrypt=true"),
+            "--user",
+            "u",
+        ]);
+        let _ = command.args(["--password-prompt", "map", "list"]);
+        let mut session = terminal(command);
+        let _ = session.exp_string("password of u: ").unwrap();
+        let _ = session.send_line("hunter2").unwrap();
+        let (code, text) = exit_code(session);
+        assert_eq!(code, 11, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
