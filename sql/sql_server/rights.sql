@@ -94,6 +94,7 @@ FROM (
         (0, 1, 1, N'ShardedDatabaseSchemaInfosGlobal', N'UPDATE'),
         (0, 1, 1, N'ShardedDatabaseSchemaInfosGlobal', N'DELETE'),
         (0, 1, 1, N'ShardDescriptionsGlobal', N'INSERT'),
+        (0, 1, 1, N'ShardDescriptionsGlobal', N'UPDATE'),
         (0, 1, 1, N'ShardDescriptionsGlobal', N'DELETE'),
         (1, 0, 0, N'ShardMapManagerLocal', N'SELECT'),
         (1, 0, 0, N'shardlet1_ListLocalShards', N'EXECUTE'),
