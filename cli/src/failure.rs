@@ -52,6 +52,8 @@ pub(crate) enum Failure {
     Exists(String),
     /// A store is of a version that cannot be used.
     Version(String),
+    /// The login may not do this.
+    Rights(String),
     /// It is not in the state that this needs.
     State(String),
     /// Something is not as it has to be; what, was shown.
@@ -87,6 +89,7 @@ impl Failure {
             Self::Input(_) | Self::File(..) | Self::Output(_) => 5,
             Self::Exists(_) => 4,
             Self::Version(_) => 13,
+            Self::Rights(_) => 12,
             Self::State(_) => 6,
             Self::Declined => 16,
             Self::NoChange(_) => 17,
@@ -106,6 +109,7 @@ impl Failure {
             Self::Output(_) => "output".to_owned(),
             Self::Exists(_) => "already_exists".to_owned(),
             Self::Version(_) => "version_mismatch".to_owned(),
+            Self::Rights(_) => "credentials".to_owned(),
             Self::State(_) => "state".to_owned(),
             Self::Declined => "declined".to_owned(),
             Self::NoChange(_) => "no_change".to_owned(),
@@ -122,6 +126,7 @@ impl Failure {
             | Self::NotFound(text)
             | Self::Exists(text)
             | Self::Version(text)
+            | Self::Rights(text)
             | Self::State(text)
             | Self::NoChange(text)
             | Self::Interrupted(text) => text.clone(),

@@ -11,6 +11,7 @@ mod keys;
 mod location;
 mod map;
 mod output;
+mod picture;
 mod places;
 mod progress;
 mod session;
@@ -101,12 +102,17 @@ async fn run(cli: Cli, output: Output) -> Result<()> {
         command => command,
     };
     match cli.store.open()? {
-        Store::Sqlite(backend) => on(backend, NoCredentials, output, command).await,
-        Store::SqlServer(backend, login) => on(backend, login, output, command).await,
+        Store::Sqlite(backend, directory) => {
+            let place = format!("SQLite, {}", directory.display());
+            on(Session { backend, place, credentials: NoCredentials, output, stop: Stop::default() }, command).await
+        }
+        Store::SqlServer(backend, credentials) => {
+            let place = "SQL Server".to_owned();
+            on(Session { backend, place, credentials, output, stop: Stop::default() }, command).await
+        }
     }
 }
 
-async fn on<B: Stores>(backend: B, credentials: B::Credentials, output: Output, command: Command) -> Result<()> {
-    let session = Session { backend, credentials, output, stop: Stop::default() };
+async fn on<B: Stores>(session: Session<B>, command: Command) -> Result<()> {
     session.stop.guard(command.run(&session)).await
 }

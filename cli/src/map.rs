@@ -3,6 +3,7 @@
 //! [`AnyMap`] is a map of any of them; keys and mappings are in their stored form. [`Change`] is an operation on it that can show its
 //! plan. [`AnyBulk`] is the creation of many mappings.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use shardlet::operation::Stores;
 use shardlet::{
     BulkCreation, BulkOptions, BulkProgress, EncodedKey, EncodedRange, Error, KeyRange, KeyType, LockToken, Mapping,
     MappingFilter, MappingStatus, MappingUpdate, Operation, Plan, PointMapping, RangeMapping, Result, SessionPolicy,
-    SessionsEnded, Shard, ShardKey, ShardLocation, ShardMap, ShardMapInfo, ShardMapKind, ShardMapManager, ShardStatus,
-    Validation,
+    SessionsEnded, Shard, ShardId, ShardKey, ShardLocation, ShardMap, ShardMapInfo, ShardMapKind, ShardMapManager,
+    ShardStatus, Validation,
 };
 use uuid::Uuid;
 
@@ -52,6 +53,8 @@ pub(crate) trait AnyMap<B: Stores>: Send + Sync {
     fn create_shard(&self, location: &ShardLocation) -> Operation<Shard>;
     fn update_shard(&self, shard: Shard, status: ShardStatus) -> Operation<Shard>;
     fn delete_shard(&self, shard: Shard) -> Operation<()>;
+    fn describe_shard<'m>(&'m self, shard: &'m Shard, description: &'m str) -> Job<'m, ()>;
+    fn descriptions(&self) -> Job<'_, HashMap<ShardId, String>>;
     /// The mappings in a range and on a shard, where these are given.
     fn mappings<'m>(&'m self, range: Option<&EncodedRange>, shard: Option<&Shard>) -> Job<'m, Vec<Record>>;
     /// The mapping that holds a key, as the global store has it.
@@ -197,6 +200,14 @@ impl<M: Kind, B: Stores> AnyMap<B> for ShardMap<M, B> {
 
     fn delete_shard(&self, shard: Shard) -> Operation<()> {
         self.delete_shard(shard)
+    }
+
+    fn describe_shard<'m>(&'m self, shard: &'m Shard, description: &'m str) -> Job<'m, ()> {
+        Box::pin(self.describe_shard(shard, description))
+    }
+
+    fn descriptions(&self) -> Job<'_, HashMap<ShardId, String>> {
+        Box::pin(self.shard_descriptions())
     }
 
     fn mappings<'m>(&'m self, range: Option<&EncodedRange>, shard: Option<&Shard>) -> Job<'m, Vec<Record>> {

@@ -14,6 +14,8 @@ use crate::stop::Stop;
 /// A store that a command works on.
 pub(crate) struct Session<B: Stores> {
     pub(crate) backend: B,
+    /// Which store it is, for people.
+    pub(crate) place: String,
     /// Of connections that routes are tried with.
     pub(crate) credentials: B::Credentials,
     pub(crate) output: Output,

@@ -43,7 +43,7 @@ pub(crate) struct StoreArgs {
 
 /// A store, and how to log in to it.
 pub(crate) enum Store {
-    Sqlite(Sqlite),
+    Sqlite(Sqlite, PathBuf),
     SqlServer(SqlServer, SqlCredentials),
 }
 
@@ -95,7 +95,7 @@ impl StoreArgs {
         };
         // What is on the command line counts more than a profile, and a profile that is named more than the environment.
         if let (Some(store), None) = (&self.store, &self.profile) {
-            return open(store, Path::new("."), self.user.as_deref(), given);
+            return open(store, Path::new(""), self.user.as_deref(), given);
         }
         let (profile, directory) = self.profile()?;
         let theirs = match (profile.password_env, profile.password_file) {
@@ -160,7 +160,8 @@ fn default_config() -> Option<PathBuf> {
 
 fn open(store: &str, directory: &Path, user: Option<&str>, password: Option<Password>) -> Result<Store> {
     if let Some(path) = store.strip_prefix("sqlite:") {
-        return Ok(Store::Sqlite(Sqlite::open(directory.join(path))?));
+        let directory = directory.join(path);
+        return Ok(Store::Sqlite(Sqlite::open(&directory)?, directory));
     }
     let Some(string) = store.strip_prefix("sqlserver:") else {
         let text = "a store begins with sqlite: or sqlserver:, as in sqlite:./data";

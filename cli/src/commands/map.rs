@@ -1,13 +1,22 @@
 //! `shardlet map`: shard maps.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{KeyType, LockToken, MappingStatus, ShardMapInfo, ShardMapKind, ShardStatus};
+use shardlet::{
+    KeyType, LockToken, MappingStatus, PendingOperation, Shard, ShardId, ShardMapInfo, ShardMapKind, ShardStatus,
+};
 
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
-use crate::map;
+use crate::location;
+use crate::map::{self, AnyMap, Record};
+use crate::picture::{self, Picture, PictureMapping, PictureOperation, PictureShard};
 use crate::session::{Session, steps_of};
 
 #[derive(Subcommand)]
@@ -68,6 +77,11 @@ pub(crate) struct Create {
 pub(crate) struct Show {
     /// The shard map
     name: String,
+    /// Writes a page that draws the map: shards, mappings, what is offline, locked or unfinished, with a search for keys
+    ///
+    /// The page needs nothing else, and no network. It holds every key that bounds a mapping, and the descriptions of shards.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -142,6 +156,13 @@ impl Show {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.name).await?;
         let (shards, mappings) = (map.shards().await?, map.mappings(None, None).await?);
+        if let Some(path) = &self.html {
+            let picture = picture(session, &*map, &shards, &mappings).await?;
+            let page = picture::page(&picture).map_err(|error| Failure::Output(error.into()))?;
+            std::fs::write(path, page).map_err(|error| Failure::file(path, error))?;
+            session.output.say(&format!("written: {}", path.display()));
+            return Ok(());
+        }
         let MapRow { name, kind, key_type, id } = row(map.info());
         session.output.show(&MapDetails {
             name,
@@ -155,6 +176,56 @@ impl Show {
             mappings_locked: mappings.iter().filter(|it| it.lock_owner != LockToken::NONE).count(),
         })
     }
+}
+
+/// What is drawn of a map.
+async fn picture<B: Stores>(
+    session: &Session<B>,
+    map: &dyn AnyMap<B>,
+    shards: &[Shard],
+    mappings: &[Record],
+) -> Result<Picture> {
+    let info = map.info();
+    let mut descriptions = map.descriptions().await?;
+    let operations = session.manager().await?.pending_operations().await?;
+    let places: HashMap<ShardId, usize> = shards.iter().map(Shard::id).zip(0..).collect();
+    let mapping = |mapping: &Record| {
+        Some(PictureMapping {
+            // A shard that was added since the shards were read is not drawn.
+            shard: *places.get(&mapping.shard.id())?,
+            low: mapping.low.clone(),
+            high: mapping.high.clone(),
+            status: mapping.status,
+            locked: mapping.lock_owner != LockToken::NONE,
+        })
+    };
+    let of_map = |operation: &PendingOperation| operation.shard_map.as_ref().is_some_and(|map| map.id() == info.id());
+    Ok(Picture {
+        map: info.name().to_owned(),
+        kind: info.kind(),
+        key_type: info.key_type(),
+        store: session.place.clone(),
+        taken: DateTime::<Utc>::from(SystemTime::now()).format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        shards: shards
+            .iter()
+            .map(|shard| PictureShard {
+                location: location::show(shard.location()),
+                status: shard.status(),
+                description: descriptions.remove(&shard.id()).unwrap_or_default(),
+            })
+            .collect(),
+        mappings: mappings.iter().filter_map(mapping).collect(),
+        operations: operations
+            .into_iter()
+            .filter(of_map)
+            .map(|operation| PictureOperation {
+                id: operation.id.to_string(),
+                name: operation.name.to_string(),
+                shards: operation.locations.iter().map(location::show).collect(),
+                undo: operation.undo_started,
+            })
+            .collect(),
+    })
 }
 
 impl Delete {

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{Shard, ShardId, ShardLocation, ShardStatus};
+use shardlet::{ErrorKind, Shard, ShardId, ShardLocation, ShardStatus};
 
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
 use crate::map;
-use crate::session::{Session, steps};
+use crate::session::{Session, steps, steps_of};
 
 #[derive(Subcommand)]
 pub(crate) enum ShardCommand {
@@ -23,7 +23,7 @@ pub(crate) enum ShardCommand {
     Add(Add),
     /// Shows a shard and what is on it
     Show(Show),
-    /// Disables or enables a shard
+    /// Disables or enables a shard, or changes its description
     Update(Update),
     /// Takes a shard that has no mappings out of a map; its database stays
     Delete(Delete),
@@ -42,6 +42,9 @@ pub(crate) struct Add {
     /// The database: SERVER/DATABASE or SERVER,PORT/DATABASE
     #[arg(value_parser = location::parse)]
     shard: ShardLocation,
+    /// What people are to know of it: free text of up to 1000 characters
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
     #[command(flatten)]
     change: Change,
 }
@@ -63,6 +66,9 @@ pub(crate) struct Update {
     /// The shard
     #[arg(value_parser = location::parse)]
     shard: ShardLocation,
+    /// What people are to know of it: free text of up to 1000 characters; an empty one takes it away
+    #[arg(long, value_name = "TEXT", group = "what")]
+    description: Option<String>,
     /// Gives it no new mappings from now on; those that it has stay, and are served
     #[arg(long, group = "what", conflicts_with = "enable")]
     disable: bool,
@@ -89,6 +95,7 @@ struct ShardRow {
     shard: String,
     status: &'static str,
     mappings: usize,
+    description: Option<String>,
     id: String,
 }
 
@@ -111,9 +118,12 @@ impl List {
         for mapping in map.mappings(None, None).await? {
             *counts.entry(mapping.shard.id()).or_default() += 1;
         }
-        let shards = map.shards().await?;
-        let rows = shards.iter().map(|shard| row(shard, counts.get(&shard.id()).copied().unwrap_or_default()));
-        session.output.list(&rows.collect::<Vec<_>>())
+        let mut descriptions = map.descriptions().await?;
+        let row = |shard: &Shard| {
+            let count = counts.get(&shard.id()).copied().unwrap_or_default();
+            row(shard, count, descriptions.remove(&shard.id()))
+        };
+        session.output.list(&map.shards().await?.iter().map(row).collect::<Vec<_>>())
     }
 }
 
@@ -124,20 +134,7 @@ impl Add {
         if map.find_shard(&self.shard).await?.is_some() {
             return Err(Failure::Exists(format!("{place} is a shard of the map already")));
         }
-        // Connects.
-        match session.backend.local_version(&self.shard).await? {
-            None => session.output.say(&format!("{place}: reached; has no local store, one is installed")),
-            Some(version) if !version.is_usable() => {
-                let text = format!("{place} has a local store of version {version}: upgrade it first");
-                return Err(Failure::Version(text));
-            }
-            Some(version) => {
-                let others = session.backend.local_shards(&self.shard).await?;
-                let maps: Vec<_> = others.iter().map(|(map, _)| format!("{:?}", map.name())).collect();
-                let maps = if maps.is_empty() { "no map".to_owned() } else { maps.join(", ") };
-                session.output.say(&format!("{place}: reached; has a local store of version {version}, with {maps}"));
-            }
-        }
+        self.examine(session, &place).await?;
         let change = map::Change::of(map.create_shard(&self.shard), |shard| shard);
         let question = format!("add {place} to the shard map {:?}?", map.info().name());
         if let (false, Ok(plan)) = (self.change.dry_run, &change.plan) {
@@ -146,7 +143,42 @@ impl Add {
             }
         }
         if let Some(shard) = session.carry_out(self.change, change, Some(question)).await? {
-            session.output.show(&row(&shard, 0))?;
+            if let Some(description) = &self.description {
+                map.describe_shard(&shard, description).await?;
+            }
+            session.output.show(&row(&shard, 0, self.description))?;
+        }
+        Ok(())
+    }
+
+    /// Connects, and tells what is there; refuses what cannot become a shard.
+    async fn examine<B: Stores>(&self, session: &Session<B>, place: &str) -> Result<()> {
+        let rights = session.backend.local_rights(&self.shard).await?;
+        let version = match session.backend.local_version(&self.shard).await {
+            // Where it was reached all the same, the database is one that is made when it is needed.
+            Err(error) if error.kind() == ErrorKind::Unavailable && rights.installs => {
+                session.output.say(&format!("{place}: there is no database yet; it is made"));
+                return Ok(());
+            }
+            version => version?,
+        };
+        let found = match version {
+            None => "no local store yet; it is installed".to_owned(),
+            Some(version) if !version.is_usable() => {
+                let text = format!("{place} has a local store of version {version}: upgrade it first");
+                return Err(Failure::Version(text));
+            }
+            Some(version) => {
+                let maps = session.backend.local_shards(&self.shard).await?;
+                let maps: Vec<_> = maps.iter().map(|(map, _)| format!("{:?}", map.name())).collect();
+                let maps = if maps.is_empty() { "no shard map".to_owned() } else { maps.join(", ") };
+                format!("a local store of version {version}, with {maps}")
+            }
+        };
+        session.output.say(&format!("{place}: reached; {found}"));
+        if !(rights.changes || version.is_none() && rights.installs) {
+            let text = format!("the login may not change {place}: {rights}");
+            return Err(Failure::Rights(text));
         }
         Ok(())
     }
@@ -157,20 +189,40 @@ impl Show {
         let map = session.map(&self.map).await?;
         let shard = map.shard(&self.shard).await?;
         let mappings = map.mappings(None, Some(&shard)).await?.len();
-        session.output.show(&row(&shard, mappings))
+        let description = map.descriptions().await?.remove(&shard.id());
+        session.output.show(&row(&shard, mappings, description))
     }
 }
 
 impl Update {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
-        let shard = map.shard(&self.shard).await?;
-        let status = if self.disable { ShardStatus::Offline } else { ShardStatus::Online };
-        if shard.status() == status {
-            return Err(Failure::NoChange(format!("the shard is {} already", status_word(status))));
+        let mut shard = map.shard(&self.shard).await?;
+        let old = map.descriptions().await?.remove(&shard.id());
+        let status = if self.disable {
+            ShardStatus::Offline
+        } else if self.enable {
+            ShardStatus::Online
+        } else {
+            shard.status()
+        };
+        let description = self.description.clone().or(old.clone()).filter(|text| !text.is_empty());
+        if (shard.status(), &old) == (status, &description) {
+            return Err(Failure::NoChange("the shard is like this already".to_owned()));
         }
-        let change = map::Change::of(map.update_shard(shard, status), |shard| shard);
-        let _ = session.carry_out(self.change, change, None).await?;
+        if description != old {
+            let text = description.as_deref().unwrap_or_default();
+            let steps = steps_of([("global store", format!("describe {} as {text:?}", location::show(&self.shard)))]);
+            let _ = session.decide(self.change, steps, None, map.describe_shard(&shard, text)).await?;
+        }
+        if shard.status() != status {
+            let change = map::Change::of(map.update_shard(shard.clone(), status), |shard| shard);
+            shard = session.carry_out(self.change, change, None).await?.unwrap_or(shard);
+        }
+        if !self.change.dry_run {
+            let mappings = map.mappings(None, Some(&shard)).await?.len();
+            session.output.show(&row(&shard, mappings, description))?;
+        }
         Ok(())
     }
 }
@@ -196,7 +248,12 @@ pub(crate) fn status_word(status: ShardStatus) -> &'static str {
     }
 }
 
-fn row(shard: &Shard, mappings: usize) -> ShardRow {
-    let shard_text = location::show(shard.location());
-    ShardRow { shard: shard_text, status: status_word(shard.status()), mappings, id: shard.id().to_string() }
+fn row(shard: &Shard, mappings: usize, description: Option<String>) -> ShardRow {
+    ShardRow {
+        shard: location::show(shard.location()),
+        status: status_word(shard.status()),
+        mappings,
+        description,
+        id: shard.id().to_string(),
+    }
 }
