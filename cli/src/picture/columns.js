@@ -120,7 +120,7 @@ const columns = (() => {
         context.fillText(paint.fittedName(context, index, room), middle, bottom + 15);
         context.font = paint.font(11, 600);
         const marks = [];
-        if (!shard.online) marks.push(["offline", colours.offline]);
+        if (!shard.online) marks.push(["disabled", colours.offline]);
         if (shard.pending) marks.push(["pending", colours.pending]);
         const both = marks.length === 2 ? context.measureText("offline  pending").width <= room : true;
         marks.slice(0, both ? 2 : 1).forEach(([text, colour], i, all) => {
@@ -148,7 +148,7 @@ const columns = (() => {
         const parts = [plural(shard.mappings.length, "mapping")];
         if (shard.offline) parts.push(`${figure(shard.offline)} offline`);
         if (shard.locked) parts.push(`${figure(shard.locked)} locked`);
-        if (!shard.online) parts.push("the shard is marked offline");
+        if (!shard.online) parts.push("the shard is disabled");
         if (shard.pending) parts.push("an operation is pending");
         return parts.join(", ");
     }

@@ -83,7 +83,7 @@ const lists = (() => {
             button.addEventListener("click", () => picked.set({ shard: picked.state.shard === index ? -1 : index }));
             return [
                 element("th", { scope: "row" }, button),
-                element("span", { class: "badges" }, shard.online ? "online" : badge("offline", "offline"), ...waiting(shard)),
+                element("span", { class: "badges" }, shard.online ? "enabled" : badge("offline", "disabled"), ...waiting(shard)),
                 number(shard.mappings.length),
                 number(shard.offline),
                 number(shard.locked),

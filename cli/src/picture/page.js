@@ -19,7 +19,7 @@
             [map.count, map.count === 1 ? "mapping" : "mappings", ""],
             [map.offline, "mappings offline", "offline"],
             [map.locked, "mappings locked", "locked"],
-            [marked, marked === 1 ? "shard marked offline" : "shards marked offline", "offline"],
+            [marked, marked === 1 ? "shard disabled" : "shards disabled", "offline"],
         ];
         if (map.isRange) figures.push([map.gaps, map.gaps === 1 ? "gap between ranges" : "gaps between ranges", ""]);
         figures.push([map.operations.length, map.operations.length === 1 ? "operation pending" : "operations pending", "pending"]);
@@ -32,7 +32,8 @@
 
     function pending() {
         byId("pending").hidden = map.operations.length === 0;
-        byId("pending-title").textContent = map.operations.length === 1 ? "An operation is pending" : `${plural(map.operations.length, "operation")} are pending`;
+        const count = map.operations.length;
+        byId("pending-title").textContent = count === 1 ? "An operation is pending" : `${figure(count)} operations are pending`;
         byId("pending-list").replaceChildren(
             ...map.operations.map(([id, name, shards, undo]) => {
                 const places = shards.flatMap((shard, i) => (i ? [", ", nameElement(shard)] : [" on ", nameElement(shard)]));
@@ -70,7 +71,7 @@
         item.append(". ");
         item.append(map.isOffline(index) ? badge("offline", "offline") : badge("online", "online"));
         if (map.isLocked(index)) item.append(" ", badge("locked", "locked"));
-        if (!shard.online) item.append(" ", badge("offline", "shard marked offline"));
+        if (!shard.online) item.append(" ", badge("offline", "shard disabled"));
         if (shard.pending) item.append(" ", badge("pending", "operation pending on the shard"));
         item.append(" ", stored);
         return { item, hex, index };

@@ -42,6 +42,9 @@ const paint = (() => {
         return isDark.matches ? `oklch(${0.43 + step} 0.085 ${hue})` : `oklch(${0.85 - step} 0.075 ${hue})`;
     }
 
+    /** The same hue for what is thin. */
+    const lineColour = (shard) => shardColour(shard).replace(/\(\S+ \S+/, isDark.matches ? "(0.74 0.13" : "(0.6 0.15");
+
     /** Stripes over what is offline. */
     function hatch(context) {
         const size = 8;
@@ -64,7 +67,10 @@ const paint = (() => {
         if (context.measureText(text).width <= width) return text;
         const letters = Array.from(text);
         let [least, most] = [0, letters.length];
-        const cut = (kept) => letters.slice(0, kept >> 1).join("") + "\u2026" + letters.slice(letters.length - (kept - (kept >> 1))).join("");
+        function cut(kept) {
+            const begin = kept >> 1;
+            return `${letters.slice(0, begin).join("")}\u2026${letters.slice(letters.length - kept + begin).join("")}`;
+        }
         while (least < most) {
             const middle = (least + most + 1) >> 1;
             if (context.measureText(cut(middle)).width <= width) least = middle;
@@ -132,8 +138,9 @@ const paint = (() => {
     const shortName = (shard) => names[shard].slice(common) || names[shard];
 
     return {
-        colours: () => colours, onRedraw: (draw) => redraws.push(draw), redraw, prepare, shardColour, hatch, fitted, fittedName, padlock,
-        showNote, hideNote, shortName, font: (size, weight = 400) => `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`,
+        colours: () => colours, onRedraw: (draw) => redraws.push(draw), redraw, prepare, shardColour, lineColour, hatch, fitted, fittedName, padlock,
+        showNote, hideNote, shortName,
+        font: (size, weight = 400) => `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`,
     };
 })();
 

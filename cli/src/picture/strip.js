@@ -175,10 +175,8 @@ const strip = (() => {
             const x = xOf(axis.start[i]);
             const shard = map.shardOf[i];
             context.globalAlpha = faded(shard) ? 0.22 : 1;
-            context.fillStyle = paint.shardColour(shard);
-            context.fillRect(x - 2, BAND_TOP, 4, BAND_HEIGHT);
-            context.fillStyle = paint.colours().ink;
-            context.fillRect(x - 0.5, BAND_TOP, 1, BAND_HEIGHT);
+            context.fillStyle = paint.lineColour(shard);
+            context.fillRect(Math.round(x) - 1, BAND_TOP, 3, BAND_HEIGHT);
             mark(context, x - 2, 4, map.isOffline(i), map.isLocked(i));
         }
         context.globalAlpha = 1;
@@ -260,7 +258,8 @@ const strip = (() => {
             const x = xOf(axis.at(key));
             const inside = Math.max(5, Math.min(width - 5, x));
             context.fillStyle = colours.accent;
-            if (x >= 0 && x <= width) context.fillRect(x - 0.75, BAND_TOP - 8, 1.5, BAND_HEIGHT + 8 + TRACK);
+            // Where widths are equal, the place within a mapping has no meaning.
+            if (x >= 0 && x <= width && axis.name === "proportional") context.fillRect(x - 0.75, BAND_TOP - 8, 1.5, BAND_HEIGHT + 8 + TRACK);
             pin(context, inside, colours.accent);
         }
         if (marked) {

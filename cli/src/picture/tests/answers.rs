@@ -287,7 +287,7 @@ fn an_answer_says_what_keeps_a_key_from_being_served() {
     let rest = |answer: &str| answer.rsplit_once(". ").unwrap().1.rsplit_once(" 0x").unwrap().0.to_owned();
     assert_eq!(rest(&answers[0]), "online");
     assert_eq!(rest(&answers[1]), "offline locked");
-    assert_eq!(rest(&answers[2]), "online locked shard marked offline operation pending on the shard");
+    assert_eq!(rest(&answers[2]), "online locked shard disabled operation pending on the shard");
     let gap = picture.mappings[21].high.as_ref().unwrap();
     let seen = open(&picture, &fragment(&[KeyType::Int64.show(gap).to_string()]), "");
     let after = KeyType::Int64.show(&picture.mappings[22].low).to_string();
