@@ -73,3 +73,59 @@ where
     rows.sort_by_key(|(number, ..)| *number);
     Seen { rows: rows.into_iter().map(|(_, place, seen)| (place, seen)).collect(), places: count }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use shardlet::{NoCredentials, Sqlite};
+
+    use super::*;
+    use crate::output::{Format, Output};
+    use crate::stop::Stop;
+
+    fn session() -> Session<Sqlite> {
+        let output = Output { format: Format::Table, quiet: true };
+        Session { backend: Sqlite::in_memory(), credentials: NoCredentials, output, stop: Stop::default() }
+    }
+
+    #[tokio::test]
+    async fn every_place_is_looked_at_and_not_too_many_at_once() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let at = |number: usize| {
+            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+            async move {
+                let _ = most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Those that come first end last.
+                for _ in number..20 {
+                    tokio::task::yield_now().await;
+                }
+                let _ = now.fetch_sub(1, Ordering::SeqCst);
+                number * 2
+            }
+        };
+        let seen = look(&session(), (0..20).collect(), 3, "", at).await;
+        assert_eq!(seen.rows, (0..20).map(|number| (number, number * 2)).collect::<Vec<_>>());
+        assert!(!seen.is_partial());
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_before_the_user_stopped_it_is_kept() {
+        let session = session();
+        let at = |number: usize| {
+            let stop = session.stop.clone();
+            async move {
+                if number == 1 {
+                    assert!(!stop.ask());
+                    std::future::pending::<()>().await;
+                }
+                number
+            }
+        };
+        let seen = look(&session, vec![0, 1, 2], 1, "", at).await;
+        assert_eq!(seen.rows, [(0, 0)]);
+        assert!(seen.is_partial());
+    }
+}

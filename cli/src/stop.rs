@@ -44,6 +44,13 @@ impl Stop {
         self.shared.requested.load(Ordering::Acquire)
     }
 
+    /// Asks to stop; true if that was asked for before.
+    pub(crate) fn ask(&self) -> bool {
+        let again = self.shared.requested.swap(true, Ordering::AcqRel);
+        self.shared.asked.notify_waiters();
+        again
+    }
+
     /// Waits until the user has asked.
     pub(crate) async fn requested(&self) {
         let asked = self.shared.asked.notified();
@@ -72,8 +79,7 @@ impl Stop {
             tokio::select! {
                 done = &mut work => return done,
                 () = signals.next() => {
-                    let again = self.shared.requested.swap(true, Ordering::AcqRel);
-                    self.shared.asked.notify_waiters();
+                    let again = self.ask();
                     let changing = self.shared.changes.load(Ordering::Acquire) > 0;
                     let looking = self.shared.looks.load(Ordering::Acquire) > 0;
                     if looking && !changing && !again {
