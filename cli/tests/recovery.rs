@@ -340,6 +340,7 @@ fn the_doctor_tells_which_shard_cannot_be_reached() {
     assert_eq!(column(&rows, "reachable"), [true, true, false]);
     assert_eq!(rows[1]["agrees"], true);
     assert!(rows[2]["agrees"].is_null());
+    assert_eq!((&rows[0]["rights"], &rows[1]["rights"]), (&Value::from("all"), &Value::from("all")));
     let rows = world.run("doctor --unhealthy --parallel 1").exits(1).rows();
     assert_eq!(column(&rows, "place"), ["s/b"]);
     // It is a fault of the shard alone.

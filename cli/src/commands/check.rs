@@ -7,7 +7,8 @@ use serde::Serialize;
 use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
-    ErrorKind, OperationId, Options, PendingOperation, ShardMapInfo, ShardMapKind, ShardMapManager, StoreVersion,
+    ErrorKind, OperationId, Options, PendingOperation, ShardMapInfo, ShardMapKind, ShardMapManager, StoreRights,
+    StoreVersion,
 };
 
 use super::recovery::show_range;
@@ -33,7 +34,7 @@ pub(super) enum Verdict {
 /// A thing that was looked at.
 #[derive(Serialize)]
 pub(super) struct CheckRow {
-    /// `version`, `shard_maps`, `shard_map`, `schema_information` or `operations`.
+    /// `version`, `rights`, `shard_maps`, `shard_map`, `schema_information` or `operations`.
     check: &'static str,
     /// Which shard map or schema information.
     subject: Option<String>,
@@ -46,6 +47,7 @@ pub(super) struct Checked<B: Stores> {
     pub(super) rows: Vec<CheckRow>,
     pub(super) reachable: bool,
     pub(super) version: Option<StoreVersion>,
+    pub(super) rights: Option<StoreRights>,
     /// None if the store cannot be used.
     pub(super) manager: Option<ShardMapManager<B>>,
     pub(super) operations: Vec<PendingOperation>,
@@ -92,12 +94,38 @@ pub(super) fn of_version(version: StoreVersion) -> (Verdict, Option<String>) {
     (if version.is_usable() { Verdict::Warning } else { Verdict::Failed }, Some(words))
 }
 
+/// Rights as words for scripts.
+pub(super) fn show_rights(rights: StoreRights) -> String {
+    if rights == StoreRights::ALL {
+        return "all".to_owned();
+    }
+    let words = [
+        (rights.reads, "reads"),
+        (rights.changes, "changes"),
+        (rights.installs, "installs"),
+        (rights.ends_sessions, "ends_sessions"),
+    ];
+    let words: Vec<_> = words.into_iter().filter_map(|(may, word)| may.then_some(word)).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
+}
+
+/// How rights are, with words about them where there are some. A login may be one that only looks, or only routes.
+pub(super) fn of_rights(rights: StoreRights) -> (Verdict, Option<String>) {
+    let words = || Some(format!("the login {rights}"));
+    match (rights.reads, rights.changes) {
+        (false, _) => (Verdict::Failed, words()),
+        (true, false) => (Verdict::Warning, words()),
+        (true, true) => (Verdict::Ok, None),
+    }
+}
+
 /// Looks at the global store.
 pub(super) async fn check<B: Stores>(session: &Session<B>) -> Checked<B> {
     let mut checked = Checked {
         rows: Vec::new(),
         reachable: true,
         version: None,
+        rights: None,
         manager: None,
         operations: Vec::new(),
         left_over: HashSet::new(),
@@ -121,6 +149,14 @@ pub(super) async fn check<B: Stores>(session: &Session<B>) -> Checked<B> {
                 return checked;
             }
         }
+    }
+    match session.backend.global_rights().await {
+        Ok(rights) => {
+            checked.rights = Some(rights);
+            let (verdict, words) = of_rights(rights);
+            checked.add("rights", None, verdict, words.unwrap_or_else(|| show_rights(rights)));
+        }
+        Err(error) => checked.add("rights", None, Verdict::Failed, told(error)),
     }
     let manager = match ShardMapManager::open(session.backend.clone(), Options::default()).await {
         Ok(manager) => manager,
@@ -304,6 +340,21 @@ mod tests {
         let odd = |keys: &[(i64, Option<i64>)]| oddness(&list, &mappings(&list, keys));
         assert_eq!(odd(&[(0, None), (1, None), (2, None)]), None);
         assert_eq!(odd(&[(0, None), (1, None), (1, None)]).unwrap(), "two mappings share keys: 1 and 1");
+    }
+
+    #[test]
+    fn a_login_that_only_looks_is_no_failure() {
+        let mut rights = StoreRights::ALL;
+        assert_eq!((show_rights(rights).as_str(), of_rights(rights)), ("all", (Verdict::Ok, None)));
+        rights.ends_sessions = false;
+        rights.installs = false;
+        assert_eq!((show_rights(rights).as_str(), of_rights(rights)), ("reads changes", (Verdict::Ok, None)));
+        rights.changes = false;
+        assert_eq!((show_rights(rights).as_str(), of_rights(rights).0), ("reads", Verdict::Warning));
+        assert_eq!(
+            (show_rights(StoreRights::NONE).as_str(), of_rights(StoreRights::NONE).0),
+            ("none", Verdict::Failed)
+        );
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{RecoveryManager, ShardDifferences, ShardLocation, StoreVersion};
+use shardlet::{RecoveryManager, ShardDifferences, ShardLocation, StoreRights, StoreVersion};
 
-use super::check::{Checked, Verdict, check, of_version, told, was_reached};
+use super::check::{Checked, Verdict, check, of_rights, of_version, show_rights, told, was_reached};
 use crate::failure::{Failure, Result};
 use crate::location;
 use crate::places;
@@ -34,6 +34,8 @@ struct PlaceRow {
     /// Whether the shard's own store says what the global store says; nothing where that could not be found out.
     agrees: Option<bool>,
     unfinished_operations: usize,
+    /// What the login may do there: `all`, `none`, or some of `reads changes installs ends_sessions`.
+    rights: Option<String>,
     message: Option<String>,
 }
 
@@ -42,6 +44,7 @@ struct Health {
     reachable: bool,
     version: Option<StoreVersion>,
     agrees: Option<bool>,
+    rights: Option<StoreRights>,
     faults: Vec<String>,
     notes: Vec<String>,
 }
@@ -104,6 +107,7 @@ fn of_global<B: Stores>(checked: &Checked<B>) -> PlaceRow {
         version: checked.version.map(|version| version.to_string()),
         agrees: None,
         unfinished_operations: checked.operations.len(),
+        rights: checked.rights.map(show_rights),
         message: joined(said.map(|row| row.message.clone()).collect()),
     }
 }
@@ -127,6 +131,7 @@ fn of_shard<B: Stores>(checked: &Checked<B>, place: &ShardLocation, mut health: 
         version: health.version.map(|version| version.to_string()),
         agrees: health.agrees,
         unfinished_operations: count,
+        rights: health.rights.map(show_rights),
         message: joined(health.faults),
     }
 }
@@ -137,7 +142,8 @@ fn joined(words: Vec<String>) -> Option<String> {
 
 /// Looks at a shard.
 async fn examine<B: Stores>(recovery: &RecoveryManager<B>, place: &ShardLocation) -> Health {
-    let mut health = Health { reachable: true, version: None, agrees: None, faults: Vec::new(), notes: Vec::new() };
+    let mut health =
+        Health { reachable: true, version: None, agrees: None, rights: None, faults: Vec::new(), notes: Vec::new() };
     match recovery.manager().backend().local_version(place).await {
         Err(error) if !was_reached(&error) => {
             health.reachable = false;
@@ -156,6 +162,16 @@ async fn examine<B: Stores>(recovery: &RecoveryManager<B>, place: &ShardLocation
                 (_, words) => health.notes.extend(words),
             }
         }
+    }
+    match recovery.manager().backend().local_rights(place).await {
+        Ok(rights) => {
+            health.rights = Some(rights);
+            match of_rights(rights) {
+                (Verdict::Failed, words) => health.faults.extend(words),
+                (_, words) => health.notes.extend(words),
+            }
+        }
+        Err(error) => health.faults.push(told(error)),
     }
     for look in 1..=LOOKS {
         let found = match recovery.detect(place).await {

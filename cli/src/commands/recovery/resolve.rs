@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
     EncodedRange, MappingDifference, Resolution, ShardDifference, ShardDifferences, ShardLocation, ShardMapKind,
@@ -65,6 +66,33 @@ impl Decided {
         let chosen = |index: usize| self.choices.as_ref().is_none_or(|it| it.get(index) == Some(&true));
         self.found.of_mappings().iter().enumerate().filter(move |(index, _)| chosen(*index)).map(|(_, it)| it)
     }
+
+    /// Whether a mapping is one of the shard.
+    fn is_own(&self, mapping: Option<&MappingRecord>) -> bool {
+        mapping.is_some_and(|mapping| self.found.shard().is_some_and(|shard| shard.id() == mapping.shard.id()))
+    }
+
+    /// Of how many differences the shard has the keys on the other side only.
+    fn lost(&self, keep: Keep) -> usize {
+        let lost = |difference: &&MappingDifference| {
+            let (global, local) = (self.is_own(difference.global()), self.is_own(difference.local()));
+            match keep {
+                Keep::Global => local && !global,
+                Keep::Local => global && !local,
+            }
+        };
+        self.mappings().filter(lost).count()
+    }
+
+    /// Of how many differences another shard has the keys in the global store, and this one claims them.
+    fn taken(&self) -> usize {
+        self.mappings().filter(|it| self.claims(it)).count()
+    }
+
+    fn claims(&self, difference: &MappingDifference) -> bool {
+        let (global, local) = (difference.global(), difference.local());
+        global.is_some() && !self.is_own(global) && self.is_own(local)
+    }
 }
 
 impl Resolve {
@@ -100,12 +128,17 @@ impl Resolve {
         let steps = steps_of(decided.iter().flat_map(|decided| self.steps(decided)));
         let mappings: usize = decided.iter().map(|decided| decided.mappings().count()).sum();
         let of_shard: usize = decided.iter().map(|decided| decided.found.of_shard().len()).sum();
-        let question = format!(
-            "settle {mappings} differences of mappings and {of_shard} of the shard as the {} says?",
-            match self.keep {
-                Keep::Global => "global store",
-                Keep::Local => "shard's own store",
+        let (right, given_up) = match self.keep {
+            Keep::Global => ("global store", String::new()),
+            Keep::Local => {
+                let taken: usize = decided.iter().map(Decided::taken).sum();
+                ("shard's own store", format!(", and other shards those of {taken}"))
             }
+        };
+        let lost: usize = decided.iter().map(|decided| decided.lost(self.keep)).sum();
+        let question = format!(
+            "settle {mappings} differences of mappings and {of_shard} of the shard as the {right} says? the shard gives up the keys \
+             of {lost}{given_up}"
         );
         let mut rows = Vec::new();
         let all = decided.len();
@@ -202,7 +235,6 @@ impl Resolve {
         let name = decided.found.shard_map().name();
         let shard = location::show(&self.shard);
         let count = decided.mappings().count();
-        let own = decided.found.shard().map(shardlet::Shard::id);
         match self.keep {
             Keep::Global => vec![(
                 shard,
@@ -211,14 +243,13 @@ impl Resolve {
                 ),
             )],
             Keep::Local => {
-                let others = decided.mappings().filter(|difference| difference.local().is_some());
+                let others = decided.mappings().filter(|difference| decided.claims(difference));
                 let others = others.filter_map(MappingDifference::global);
-                let others = others.filter(|mapping| Some(mapping.shard.id()) != own);
                 let others: BTreeSet<_> = others.map(|mapping| location::show(mapping.shard.location())).collect();
                 let gives =
                     others.into_iter().map(|other| (other, format!("give up keys of {name:?} that {shard} claims")));
                 let global = format!("hold of {name:?} what {shard} says: {count} differences of mappings");
-                let local = format!("give mappings of {name:?} that change their new ids");
+                let local = format!("write its own store of {name:?} with the new ids of mappings that change");
                 let both = [("global store".to_owned(), global), (shard.clone(), local)];
                 gives.chain(both).collect()
             }
