@@ -87,7 +87,8 @@ mod tests {
 
     fn session() -> Session<Sqlite> {
         let output = Output { format: Format::Table, quiet: true };
-        Session { backend: Sqlite::in_memory(), credentials: NoCredentials, output, stop: Stop::default() }
+        let (backend, place) = (Sqlite::in_memory(), "SQLite".to_owned());
+        Session { backend, place, credentials: NoCredentials, output, stop: Stop::default() }
     }
 
     #[tokio::test]
