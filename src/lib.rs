@@ -114,7 +114,9 @@ pub use model::{
 pub use operation::{Plan, PlanAction, PlanStep, RetryPolicy, Stores};
 pub use options::{LoadPolicy, Options};
 pub use range_map::RangeShardMap;
-pub use recovery::{DifferenceKind, MappingDifference, RecoveryManager, Resolution, ShardDifference, ShardDifferences};
+pub use recovery::{
+    Detector, DifferenceKind, MappingDifference, RecoveryManager, Resolution, ShardDifference, ShardDifferences,
+};
 pub use routing::{CacheOptions, CacheStatistics};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;

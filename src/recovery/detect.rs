@@ -18,7 +18,7 @@ const LOOKS: usize = 20;
 const FEW: usize = 32;
 
 /// What a shard's own store says.
-enum LocalRows {
+pub(super) enum LocalRows {
     Shards(Vec<(ShardMapInfo, Shard)>),
     Absent,
     Damaged(Error),
@@ -81,7 +81,7 @@ impl<B: Stores> RecoveryManager<B> {
         Ok(found)
     }
 
-    async fn local_rows(&self, location: &ShardLocation) -> Result<LocalRows> {
+    pub(super) async fn local_rows(&self, location: &ShardLocation) -> Result<LocalRows> {
         match self.stores().local_version(location).await {
             Ok(None) => return Ok(LocalRows::Absent),
             Ok(Some(_)) => {}
@@ -154,6 +154,36 @@ impl<B: Stores> RecoveryManager<B> {
         }
         let message = format!("the shard changed while it was looked at, {LOOKS} times");
         Err(Error::new(ErrorKind::Transient, ErrorCode::StorageOperationFailure, message).at_shard(location))
+    }
+
+    /// What [`look`](Self::look) finds of a shard that the global store had when the caller began, if both stores agree about it
+    /// and it is there as it was. `None` says nothing: that is for a look to find out.
+    pub(super) async fn agreement(&self, map: &ShardMapInfo, shard: &Shard) -> Result<Option<ShardDifferences>> {
+        let location = shard.location();
+        let Ok(view) = self.local_view(map, location, std::slice::from_ref(shard)).await? else { return Ok(None) };
+        let global_mappings = self.own_mappings(map, shard).await?;
+        // A shard that changed meanwhile has another version now.
+        let after = self.stores().find_shard(map.id(), location).await?;
+        if after.is_none_or(|after| (after.id(), after.version()) != (shard.id(), shard.version())) {
+            return Ok(None);
+        }
+        let unfinished = self.unfinished(map, |shard| shard.location() == location).await?;
+        let global = Some(shard.clone());
+        let mut of_row = Vec::new();
+        of_shard(&mut of_row, (map, true), (&global, location), &view);
+        let found = ShardDifferences {
+            map: map.clone(),
+            location: location.clone(),
+            mappings: of_mappings(map, Some(shard.id()), &global_mappings, &view.mappings),
+            global,
+            local: view.shard,
+            neighbours: view.neighbours,
+            global_mappings,
+            local_mappings: view.mappings,
+            shard: of_row,
+            unfinished: unfinished.iter().map(|entry| entry.id).collect(),
+        };
+        Ok(Some(found).filter(ShardDifferences::is_empty))
     }
 
     async fn global_shards(&self, map: &ShardMapInfo, in_global: bool) -> Result<Vec<Shard>> {

@@ -1,7 +1,7 @@
 //! Finding and mending differences between the global store and the shards' own: what an operator does after a database was
 //! restored, renamed, moved to another server, or lost.
 //!
-//! `detect` looks, `differences` is what it finds, `resolve` does what is decided about it; `compare` and `settle` are the pure
+//! `detect` looks, `detector` at many shards, `differences` is what it finds, `resolve` does what is decided about it; `compare` and `settle` are the pure
 //! parts of these. `attach`, `detach` and `relocate` tell the global store of shards that came, went or moved.
 //!
 //! Invariants: a change of a shard in both stores is one operation of the protocol, so that it excludes others on the shard,
@@ -12,11 +12,13 @@ mod attach;
 mod compare;
 mod detach;
 mod detect;
+mod detector;
 mod differences;
 mod relocate;
 mod resolve;
 mod settle;
 
+pub use detector::Detector;
 pub use differences::{DifferenceKind, MappingDifference, ShardDifference, ShardDifferences};
 
 use crate::backend::Backend;

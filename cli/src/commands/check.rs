@@ -64,11 +64,14 @@ pub(super) async fn run<B: Stores>(session: &Session<B>) -> Result<()> {
     if failed == 0 { Ok(()) } else { Err(Failure::Unhealthy) }
 }
 
-/// The text of an error in a row, with what to do.
+/// The text of an error in a row, with what to do, if that is not what is being done.
 pub(super) fn told(error: shardlet::Error) -> String {
     let failure = Failure::from(error);
     let message = failure.message().unwrap_or_default();
-    failure.advice().map_or_else(|| message.clone(), |advice| format!("{message}; {advice}"))
+    failure
+        .advice()
+        .filter(|advice| !advice.contains("doctor"))
+        .map_or_else(|| message.clone(), |advice| format!("{message}; {advice}"))
 }
 
 /// Whether a store that gave this error was reached.

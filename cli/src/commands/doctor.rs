@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{RecoveryManager, ShardDifferences, ShardLocation, StoreRights, StoreVersion};
+use shardlet::{Detector, ShardDifferences, ShardLocation, ShardMapManager, StoreRights, StoreVersion};
 
 use super::check::{Checked, Verdict, check, of_rights, of_version, show_rights, told, was_reached};
 use crate::failure::{Failure, Result};
@@ -60,22 +60,13 @@ impl Doctor {
         let mut rows = vec![of_global(&checked)];
         let mut partial = false;
         if let Some(manager) = &checked.manager {
-            let locations = match manager.shard_locations().await {
-                Ok(locations) => locations,
-                Err(error) => {
-                    add(&mut rows, told(error));
-                    Vec::new()
+            match at_shards(session, manager, usize::try_from(self.parallel).unwrap_or(1)).await {
+                Ok(seen) => {
+                    partial = seen.is_partial();
+                    rows.extend(seen.rows.into_iter().map(|(place, health)| of_shard(&checked, &place, health)));
                 }
-            };
-            let recovery = manager.recovery();
-            let at = |place: ShardLocation| {
-                let recovery = recovery.clone();
-                async move { examine(&recovery, &place).await }
-            };
-            let parallel = usize::try_from(self.parallel).unwrap_or(1);
-            let seen = places::look(session, locations, parallel, "looking at shards", at).await;
-            partial = seen.is_partial();
-            rows.extend(seen.rows.into_iter().map(|(place, health)| of_shard(&checked, &place, health)));
+                Err(error) => add(&mut rows, told(error)),
+            }
         }
         let (all, healthy) = (rows.len(), rows.iter().filter(|row| row.healthy).count());
         if self.unhealthy {
@@ -88,6 +79,21 @@ impl Doctor {
         }
         if healthy == all { Ok(()) } else { Err(Failure::Unhealthy) }
     }
+}
+
+/// Looks at all shards.
+async fn at_shards<B: Stores>(
+    session: &Session<B>,
+    manager: &ShardMapManager<B>,
+    parallel: usize,
+) -> shardlet::Result<places::Seen<ShardLocation, Health>> {
+    let detector = manager.recovery().detector().await?;
+    let locations = manager.shard_locations().await?;
+    let at = |place: ShardLocation| {
+        let (backend, detector) = (session.backend.clone(), detector.clone());
+        async move { examine(&backend, &detector, &place).await }
+    };
+    Ok(places::look(session, locations, parallel, "looking at shards", at).await)
 }
 
 /// Adds a fault to the row of the global store.
@@ -141,10 +147,10 @@ fn joined(words: Vec<String>) -> Option<String> {
 }
 
 /// Looks at a shard.
-async fn examine<B: Stores>(recovery: &RecoveryManager<B>, place: &ShardLocation) -> Health {
+async fn examine<B: Stores>(backend: &B, detector: &Detector<B>, place: &ShardLocation) -> Health {
     let mut health =
         Health { reachable: true, version: None, agrees: None, rights: None, faults: Vec::new(), notes: Vec::new() };
-    match recovery.manager().backend().local_version(place).await {
+    match backend.local_version(place).await {
         Err(error) if !was_reached(&error) => {
             health.reachable = false;
             health.faults.push(told(error));
@@ -163,7 +169,7 @@ async fn examine<B: Stores>(recovery: &RecoveryManager<B>, place: &ShardLocation
             }
         }
     }
-    match recovery.manager().backend().local_rights(place).await {
+    match backend.local_rights(place).await {
         Ok(rights) => {
             health.rights = Some(rights);
             match of_rights(rights) {
@@ -174,7 +180,7 @@ async fn examine<B: Stores>(recovery: &RecoveryManager<B>, place: &ShardLocation
         Err(error) => health.faults.push(told(error)),
     }
     for look in 1..=LOOKS {
-        let found = match recovery.detect(place).await {
+        let found = match detector.detect(place).await {
             Ok(found) => found,
             Err(error) => {
                 health.faults.push(told(error));

@@ -402,3 +402,52 @@ pub async fn a_shard_added_to_the_global_store_only_is_found<E: Environment>() {
     assert_eq!(world.recovery().rebuild_shard(&world.place(2)).await.unwrap().len(), 1);
     world.assert_agree("rebuilt").await;
 }
+
+/// The list of the shards is as long as there are shards: it must not be read at each of them.
+pub async fn many_shards_are_looked_at_by_one_list_of_them<E: Environment>() {
+    let world = World::<E>::new().await;
+    let client = world.client().await;
+    let detector = client.recovery().detector().await.unwrap();
+    assert_eq!(client.probe.count(&Call::Shards), 1);
+    client.probe.reset();
+    for place in world.places() {
+        let found = detector.detect(&place).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found.iter().all(ShardDifferences::is_empty), "{}", found[0]);
+    }
+    assert_eq!(client.probe.count(&Call::Shards), 0);
+    // Where something differs, it is looked at more closely.
+    world.set_local(1, Vec::new()).await;
+    let differing = detector.detect(&world.place(1)).await.unwrap();
+    assert!(!differing[0].is_empty());
+    assert_ne!(client.probe.count(&Call::Shards), 0);
+}
+
+/// Maps and shards that were added, taken away or changed since.
+pub async fn a_detector_sees_what_came_after_it<E: Environment>() {
+    let world = World::<E>::new().await;
+    let manager = world.map.manager();
+    let gone = manager.create_list_shard_map::<i64>("gone").await.unwrap();
+    let shard = gone.create_shard(&world.place(0)).await.unwrap();
+    let detector = manager.recovery().detector().await.unwrap();
+    let maps = async |number: usize| {
+        let found = detector.detect(&world.place(number)).await.unwrap();
+        let empty = found.iter().all(ShardDifferences::is_empty);
+        (found.iter().map(|found| found.shard_map().name().to_owned()).collect::<Vec<_>>(), empty)
+    };
+    assert_eq!(maps(0).await, (vec!["gone".to_owned(), "ranges".to_owned()], true));
+    gone.delete_shard(shard).await.unwrap();
+    assert_eq!(maps(0).await, (vec!["ranges".to_owned()], true));
+    manager.delete_shard_map("gone").await.unwrap();
+    assert_eq!(maps(0).await, (vec!["ranges".to_owned()], true));
+    let new = manager.create_list_shard_map::<i64>("new").await.unwrap();
+    let _ = new.create_shard(&world.place(0)).await.unwrap();
+    assert_eq!(maps(0).await, (vec!["new".to_owned(), "ranges".to_owned()], true));
+    let _ = new.create_shard(&world.place(3)).await.unwrap();
+    assert_eq!(maps(3).await, (vec!["new".to_owned()], true));
+    let mapping = world.map.mapping_for_key(&150).await.unwrap();
+    let _ = world.map.split_mapping(mapping, 170).await.unwrap();
+    assert_eq!(maps(1).await, (vec!["ranges".to_owned()], true));
+    let _ = world.recovery().detach(&world.place(1), "ranges").await.unwrap();
+    assert_eq!(maps(1).await, (vec!["ranges".to_owned()], false));
+}

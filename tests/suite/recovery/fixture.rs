@@ -8,7 +8,7 @@ use shardlet::lsm::{LocalContent, LocalSession, LocalStore};
 use shardlet::model::MappingRecord;
 use shardlet::operation::LogRecord;
 use shardlet::{
-    ErrorKind, KeyRange, LockToken, Mapping, MappingId, MappingStatus, OperationId, Options, RangeMapping,
+    Detector, ErrorKind, KeyRange, LockToken, Mapping, MappingId, MappingStatus, OperationId, Options, RangeMapping,
     RangeShardMap, RecoveryManager, Shard, ShardDifferences, ShardId, ShardKey, ShardLocation, ShardMapInfo,
     ShardMapManager, ShardVersion, Stores, Timeouts, Validation,
 };
@@ -21,6 +21,8 @@ use crate::support::probe::{Call, Fault, Probe};
 pub struct World<E: Environment> {
     pub env: E,
     pub map: RangeShardMap<i64, E::Backend>,
+    /// Made when everything agreed.
+    detector: Detector<E::Backend>,
 }
 
 /// A mapping for short: bounds, status. A range to `INF` has no end.
@@ -42,7 +44,8 @@ impl<E: Environment> World<E> {
                 let _ = map.create_mapping(low..low + 100, &shard).await.unwrap();
             }
         }
-        Self { env, map }
+        let detector = manager.recovery().detector().await.unwrap();
+        Self { env, map, detector }
     }
 
     /// With no mapping in any store.
@@ -81,7 +84,13 @@ impl<E: Environment> World<E> {
 
     /// The differences of the map at a shard.
     pub async fn look(&self, number: usize) -> ShardDifferences {
-        look(&self.recovery(), &self.place(number)).await
+        let place = self.place(number);
+        let shown = |found: Vec<ShardDifferences>| found.iter().map(|it| format!("{it} {it:?}")).collect::<Vec<_>>();
+        let found = shown(self.recovery().detect(&place).await.unwrap());
+        // However old a detector is, it finds the same.
+        assert_eq!(shown(self.detector.detect(&place).await.unwrap()), found);
+        assert_eq!(shown(self.recovery().detector().await.unwrap().detect(&place).await.unwrap()), found);
+        look(&self.recovery(), &place).await
     }
 
     /// The differences of a map at a shard.

@@ -27,6 +27,8 @@ macro_rules! recovery_tests {
                     an_unfinished_operation_is_shown_until_it_is_undone,
                     a_place_without_a_shard_has_nothing_to_show,
                     neighbours_in_one_database_are_not_mixed_up,
+                    many_shards_are_looked_at_by_one_list_of_them,
+                    a_detector_sees_what_came_after_it,
                     keys_of_every_type_can_be_read,
                     thousands_of_mappings_are_compared,
                     mappings_that_overlap_in_a_damaged_store_hide_nothing,

@@ -54,7 +54,7 @@ impl Detect {
         };
         let recovery = manager.recovery();
         let parallel = usize::try_from(self.parallel).unwrap_or(1);
-        let seen = look(session, &recovery, shards, parallel).await;
+        let seen = look(session, &recovery, shards, parallel).await?;
         let (mut rows, mut differ, mut failed) = (Vec::new(), 0, 0);
         for (place, found) in &seen.rows {
             let found = match found {
@@ -108,12 +108,13 @@ pub(super) async fn look<B: Stores>(
     recovery: &RecoveryManager<B>,
     shards: Vec<ShardLocation>,
     parallel: usize,
-) -> places::Seen<ShardLocation, shardlet::Result<Vec<ShardDifferences>>> {
+) -> Result<places::Seen<ShardLocation, shardlet::Result<Vec<ShardDifferences>>>> {
+    let detector = recovery.detector().await?;
     let at = |place: ShardLocation| {
-        let recovery = recovery.clone();
-        async move { recovery.detect(&place).await }
+        let detector = detector.clone();
+        async move { detector.detect(&place).await }
     };
-    places::look(session, shards, parallel, "comparing", at).await
+    Ok(places::look(session, shards, parallel, "comparing", at).await)
 }
 
 /// Whether differences are of the map that was asked for, if one was.

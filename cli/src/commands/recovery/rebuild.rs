@@ -106,7 +106,7 @@ impl Rebuild {
         let (info, name) = (manager.shard_map(map).await?, ShardMapName::new(map)?);
         let shards = if self.all { of_map(session, &info).await? } else { self.shards.clone() };
         let recovery = manager.recovery();
-        let seen = look(session, &recovery, shards.clone(), PARALLEL).await;
+        let seen = look(session, &recovery, shards.clone(), PARALLEL).await?;
         if seen.is_partial() {
             return Err(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
         }
