@@ -24,7 +24,8 @@ fn a_map_is_shown_as_text_as_well() {
     let seen = open(&usual(), "", "");
     assert_eq!(seen.console, [""; 0]);
     let figures = text_of(between(&seen.dom, "<dl id=\"figures\">", "</dl>"));
-    let expected = "12shards60mappings3mappings offline3mappings locked1shard disabled2gaps between ranges1operation pending";
+    let expected =
+        "12shards60mappings3mappings offline3mappings locked1shard disabled2gaps between ranges1operation pending";
     assert_eq!(figures, expected);
     let pending = text_of(between(&seen.dom, "<ul id=\"pending-list\">", "</ul>"));
     let expected = "move of a range on server-b/orders_07, server-c/orders_09 6f9619ff-8b86-d011-b42d-00c04fc964ff";
