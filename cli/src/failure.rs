@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shardlet::{Error, ErrorCode, ErrorKind, Limit};
 
 /// The exit codes, each with what it means: also the text of the manual.
-pub(crate) const EXIT_CODES: [(u8, &str); 19] = [
+pub(crate) const EXIT_CODES: [(u8, &str); 20] = [
     (0, "done, or healthy"),
     (1, "looked at and not as it has to be: doctor, store check, recovery detect, route"),
     (2, "the arguments are wrong"),
@@ -29,6 +29,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 19] = [
     (15, "a store is damaged"),
     (16, "not confirmed, so nothing was changed"),
     (17, "there is nothing to change"),
+    (70, "a fault of this command: please report it"),
     (130, "interrupted"),
 ];
 

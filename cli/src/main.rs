@@ -69,7 +69,7 @@ fn command() -> clap::Command {
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
-    let cli = match <Cli as clap::FromArgMatches>::from_arg_matches(&matches) {
+    let mut cli = match <Cli as clap::FromArgMatches>::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
             return ExitCode::from(70);
         }
     };
-    let done = runtime.block_on(run(cli, output));
+    let done = cli.store.settle(&matches).and_then(|()| runtime.block_on(run(cli, output)));
     // A thread may still wait for the user, or for a server that was given up.
     runtime.shutdown_background();
     match done {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use serde::Deserialize;
 use shardlet::{SqlCredentials, SqlServer, Sqlite};
 
@@ -82,7 +83,23 @@ enum Password {
 }
 
 impl StoreArgs {
-    /// The store that the arguments name. Asks for a password where that was asked for.
+    /// Takes out what counts less: the command line counts more than the environment, and a profile that is named more than a store
+    /// in the environment.
+    ///
+    /// # Errors
+    /// `Usage` if the command line has both.
+    pub(crate) fn settle(&mut self, matches: &ArgMatches) -> Result<()> {
+        let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        match (given("store"), given("profile")) {
+            (true, true) => return Err(Failure::Usage("--store and --profile exclude each other".to_owned())),
+            (true, false) => self.profile = None,
+            _ if self.profile.is_some() => self.store = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The store that the arguments name, once they are [settled](Self::settle). Asks for a password where that was asked for.
     ///
     /// # Errors
     /// `Usage` if none is named; `Input` for a configuration file that cannot be understood; `File`.
@@ -93,8 +110,7 @@ impl StoreArgs {
             (.., true) => Some(Password::Prompt),
             _ => None,
         };
-        // What is on the command line counts more than a profile, and a profile that is named more than the environment.
-        if let (Some(store), None) = (&self.store, &self.profile) {
+        if let Some(store) = &self.store {
             return open(store, Path::new(""), self.user.as_deref(), given);
         }
         let (profile, directory) = self.profile()?;

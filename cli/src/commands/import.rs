@@ -2,7 +2,7 @@
 //!
 //! The whole file is read and checked, against itself and against the map, before anything is changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -154,6 +154,10 @@ impl Import {
     fn read_csv(&self, text: &str) -> Result<Vec<FileRow>> {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let names = reader.headers().map_err(|error| self.fault(format!("line of names: {error}")))?.clone();
+        let mut seen = HashSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
+            return Err(self.fault(format!("line of names: column {twice} is there twice")));
+        }
         let mut rows = Vec::new();
         for (record, number) in reader.records().zip(1..) {
             let record = record.map_err(|error| {

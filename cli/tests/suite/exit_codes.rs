@@ -64,7 +64,7 @@ const REFUSED: [(&str, i32, &str, &str); 58] = [
     ("mapping merge orders 150", 17, "no_change", "inside of one"),
     ("mapping unlock orders 0..100 --token 6f9619ff-8b86-d011-b42d-00c04fc964ff", 17, "no_change", "not locked"),
     ("mapping unlock orders --token 6f9619ff-8b86-d011-b42d-00c04fc964ff", 17, "no_change", "owns no lock"),
-    ("shard update orders s/a --enable", 17, "no_change", "enabled already"),
+    ("shard update orders s/a --enable", 17, "no_change", "like this already"),
     ("operation undo --all --yes", 17, "no_change", "no operation"),
     ("schema set tenants --reference dbo.x --sharded x=y", 4, "already_exists", ""),
 ];

@@ -9,7 +9,18 @@
     reason = "a test fails by panicking, and its helpers need no documentation"
 )]
 
+mod administrators;
 mod exit_codes;
+mod importing;
+// Signals are those of Unix.
+#[cfg(unix)]
+mod interrupted;
+mod key_types;
+mod malformed;
+mod manual;
 mod printed;
 mod questions;
+mod secrets;
+mod stores;
 mod support;
+mod unfinished;

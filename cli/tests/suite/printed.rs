@@ -91,3 +91,24 @@ fn route_of_keys_that_are_not_served() {
         compare(&format!("route_not_served.{extension}"), &ran.out);
     }
 }
+
+#[test]
+fn mapping_import() {
+    for (form, extension) in [("table", "txt"), ("json", "json"), ("csv", "csv")] {
+        let world = World::filled();
+        let file = world.write("rows.csv", "low,high,shard,status\n200,250,s/a,\n250,300,s/b,offline\n300,,s/b,\n");
+        let ran = world.run(&["mapping", "import", "orders", &file, "--skip-existing", "-o", form]);
+        compare(&format!("mapping_import.{extension}"), &whole(ran, form));
+    }
+}
+
+/// Descriptions of shards, which lists show.
+#[test]
+fn shard_list_with_descriptions() {
+    for (form, extension) in [("table", "txt"), ("json", "json"), ("csv", "csv")] {
+        let world = World::filled();
+        let _ = world.run(&["shard", "update", "orders", "s/a", "--description", "the \"first\", for short"]).ok();
+        let ran = world.run(&["shard", "list", "orders", "-o", form]);
+        compare(&format!("shard_list_with_descriptions.{extension}"), &whole(ran, form));
+    }
+}

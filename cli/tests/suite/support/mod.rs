@@ -5,6 +5,6 @@ mod golden;
 mod running;
 mod world;
 
-pub use golden::{compare, compare_file, normal, root};
-pub use running::{Ran, Running};
-pub use world::{GUID, World, block_on};
+pub use golden::{compare, compare_file, root};
+pub use running::{Ran, Running, signal};
+pub use world::{GUID, World};

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ const HANGS: Duration = Duration::from_secs(240);
 
 /// What a run has left.
 #[derive(Debug)]
+#[allow(dead_code, reason = "the arguments are for who reads why a test failed")]
 pub struct Ran {
     pub arguments: String,
     /// `None` where a signal ended it.
@@ -27,6 +28,8 @@ pub struct Running {
     child: Child,
     out: JoinHandle<String>,
     err: JoinHandle<String>,
+    /// What of standard error has come so far.
+    said: Arc<(Mutex<Vec<u8>>, Condvar)>,
     ended: mpsc::Sender<()>,
     guard: JoinHandle<bool>,
 }
@@ -38,9 +41,12 @@ impl Running {
         let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if let Some(input) = input {
-            child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+            // One that reads none of it ends before.
+            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         }
-        let (out, err) = (drain(child.stdout.take().unwrap()), drain(child.stderr.take().unwrap()));
+        let said = Arc::default();
+        let out = drain(child.stdout.take().unwrap(), Arc::default());
+        let err = drain(child.stderr.take().unwrap(), Arc::clone(&said));
         let (ended, end) = mpsc::channel();
         let id = child.id();
         let guard = std::thread::spawn(move || {
@@ -50,16 +56,35 @@ impl Running {
             }
             hangs
         });
-        Self { arguments: arguments.join(" "), child, out, err, ended, guard }
+        Self { arguments: arguments.join(" "), child, out, err, said, ended, guard }
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// True until it has ended.
-    pub fn goes_on(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    /// Waits until people have been told this.
+    #[track_caller]
+    pub fn until_it_says(&self, text: &str) {
+        let (said, more) = &*self.said;
+        let missing = |said: &mut Vec<u8>| !String::from_utf8_lossy(said).contains(text);
+        let (_said, waited) = more.wait_timeout_while(said.lock().unwrap(), HANGS, missing).unwrap();
+        assert!(!waited.timed_out(), "{text:?} was not said");
+    }
+
+    /// Asks it to stop, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        signal(self.child.id(), "INT");
+    }
+
+    /// Waits until something is so, which has to be before it ends.
+    #[track_caller]
+    pub fn until(&mut self, mut is_so: impl FnMut() -> bool) {
+        while !is_so() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended before: {ended:?}");
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for its end.
@@ -91,11 +116,19 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.success(), "{name}");
 }
 
-fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+/// Reads to the end, and tells who waits for what has come.
+fn drain(mut from: impl Read + Send + 'static, into: Arc<(Mutex<Vec<u8>>, Condvar)>) -> JoinHandle<String> {
     std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes).unwrap();
-        String::from_utf8(bytes).unwrap()
+        let (read, more) = &*into;
+        let mut bytes = [0; 4096];
+        loop {
+            let count = from.read(&mut bytes).unwrap();
+            read.lock().unwrap().extend(&bytes[..count]);
+            more.notify_all();
+            if count == 0 {
+                return String::from_utf8(read.lock().unwrap().clone()).unwrap();
+            }
+        }
     })
 }
 

@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeDelta};
 use shardlet::rusqlite::Connection;
-use shardlet::{KeyType, Options, Shard, ShardLocation, ShardMapInfo, ShardMapKind, ShardMapManager, Sqlite};
+use shardlet::{Options, ShardMapManager, Sqlite};
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use super::content::content;
 use super::{Ran, Running};
@@ -26,7 +24,7 @@ pub struct World {
 }
 
 /// Waits for a future of the library.
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
@@ -80,22 +78,16 @@ impl World {
         copy
     }
 
-    fn add_map(&self, name: &str, kind: &str, key_type: &str) {
+    /// Adds a map with shards `s/a` and `s/b`.
+    pub fn add_map(&self, name: &str, kind: &str, key_type: &str) {
         let _ = self.run(&["map", "create", name, "--kind", kind, "--key-type", key_type]).ok();
         self.add_shard(name, "s/a");
         self.add_shard(name, "s/b");
     }
 
-    /// Adds a shard, whose database is made.
+    /// Adds a shard, whose database is made where there is none.
     pub fn add_shard(&self, map: &str, shard: &str) {
-        // The library makes the database.
-        let (server, database) = shard.split_once('/').unwrap();
-        let location = ShardLocation::new(server, database);
-        block_on(async {
-            let manager = self.manager().await;
-            let info = manager.shard_map(map).await.unwrap();
-            drop(create_shard(&manager, &info, &location).await);
-        });
+        let _ = self.run(&["shard", "add", map, shard, "--yes"]).ok();
     }
 
     /// Where everything is that a test writes.
@@ -159,8 +151,36 @@ impl World {
         content(&self.store())
     }
 
+    /// How many rows a table of the global store has.
+    pub fn rows(&self, table: &str) -> usize {
+        let count = format!("SELECT count(*) FROM \"__ShardManagement.{table}\"");
+        let count: i64 = self.raw(None).query_row(&count, [], |row| row.get(0)).unwrap();
+        usize::try_from(count).unwrap()
+    }
+
+    /// Keeps others from writing to the database of a shard `s/NAME`, until the connection is closed.
+    pub fn hold(&self, shard: &str) -> Connection {
+        let connection = self.raw(Some(shard));
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        connection
+    }
+
+    /// Asserts that global store and shards agree, and that nothing is unfinished.
+    #[track_caller]
+    pub fn agrees(&self) {
+        block_on(async {
+            let manager = self.manager().await;
+            assert!(manager.pending_operations().await.unwrap().is_empty());
+            for location in manager.shard_locations().await.unwrap() {
+                for found in manager.recovery().detect(&location).await.unwrap() {
+                    assert!(found.is_empty(), "{location}: {found:?}");
+                }
+            }
+        });
+    }
+
     /// The library on the store.
-    pub async fn manager(&self) -> ShardMapManager<Sqlite> {
+    async fn manager(&self) -> ShardMapManager<Sqlite> {
         ShardMapManager::open(Sqlite::open(self.store()).unwrap(), Options::default()).await.unwrap()
     }
 
@@ -188,34 +208,5 @@ fn copy_directory(from: &Path, to: &Path) {
         } else {
             let _ = std::fs::copy(entry.path(), target).unwrap();
         }
-    }
-}
-
-/// Adds a shard to a map of any type of keys.
-async fn create_shard(manager: &ShardMapManager<Sqlite>, info: &ShardMapInfo, location: &ShardLocation) -> Shard {
-    let name = info.name();
-    macro_rules! of_key_type {
-        ($($key_type:ident: $key:ty,)*) => {
-            match (info.kind(), info.key_type()) {
-                $(
-                    (ShardMapKind::List, KeyType::$key_type) => {
-                        manager.list_shard_map::<$key>(name).await.unwrap().create_shard(location).await.unwrap()
-                    }
-                    (ShardMapKind::Range, KeyType::$key_type) => {
-                        manager.range_shard_map::<$key>(name).await.unwrap().create_shard(location).await.unwrap()
-                    }
-                )*
-                other => panic!("{other:?}"),
-            }
-        };
-    }
-    of_key_type! {
-        Int32: i32,
-        Int64: i64,
-        Guid: Uuid,
-        Binary: Vec<u8>,
-        DateTime: NaiveDateTime,
-        TimeSpan: TimeDelta,
-        DateTimeOffset: DateTime<FixedOffset>,
     }
 }
