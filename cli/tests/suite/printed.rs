@@ -47,6 +47,7 @@ printed! {
     shard_add: "shard add tenants s/c --yes",
     shard_add_plan: "shard add tenants s/c --dry-run",
     shard_show: "shard show orders s/a",
+    shard_update: "shard update orders s/c --enable",
     shard_update_plan: "shard update orders s/c --enable --dry-run",
     shard_delete: "shard delete orders s/c --yes",
     shard_delete_plan: "shard delete orders s/c --dry-run",

@@ -115,6 +115,28 @@ fn a_dry_run_of_what_is_refused_is_refused() {
     }
 }
 
+/// A database that is not there is made when its shard is added, and not before.
+#[test]
+fn a_database_is_made_for_a_shard_that_is_added() {
+    let world = World::filled();
+    let file = world.file(Some("new"));
+    for (words, code) in [
+        ("shard add orders s/new --dry-run", 0),
+        ("shard add orders s/new", 16),
+        ("shard show orders s/new", 3),
+        ("shard delete orders s/new --yes", 3),
+        ("mapping list orders --shard s/new", 3),
+        ("mapping move orders 0..100 --to s/new --yes", 3),
+    ] {
+        let _ = world.run_words(words).exits(code);
+        assert!(!file.exists(), "{words}");
+    }
+    let _ = world.run_words("shard add orders s/new --yes").ok().says("no database yet");
+    assert!(file.exists());
+    let _ = world.run_words("mapping move orders 0..100 --to s/new --yes").ok();
+    world.agrees();
+}
+
 /// With `--quiet` there are results and errors, and no other words.
 #[test]
 fn quiet_says_nothing_but_errors() {
