@@ -7,7 +7,7 @@ use serde::Serialize;
 use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
-    ErrorKind, OperationId, Options, PendingOperation, ShardMapInfo, ShardMapKind, ShardMapManager, StoreRights,
+    ErrorKind, Limit, OperationId, Options, PendingOperation, ShardMapInfo, ShardMapKind, ShardMapManager, StoreRights,
     StoreVersion,
 };
 
@@ -77,7 +77,8 @@ pub(super) fn told(error: shardlet::Error) -> String {
 /// Whether a store that gave this error was reached.
 pub(super) fn was_reached(error: &shardlet::Error) -> bool {
     use ErrorKind::{Credentials, TimedOut, Transient, Unavailable};
-    !matches!(error.kind(), Credentials | TimedOut | Transient | Unavailable)
+    // Waiting for a turn of our own says nothing of the store.
+    error.limit() == Some(Limit::PoolWait) || !matches!(error.kind(), Credentials | TimedOut | Transient | Unavailable)
 }
 
 /// How a version is, with words about it where there are some.

@@ -20,6 +20,7 @@ mod malformed;
 mod manual;
 mod printed;
 mod questions;
+mod recovery;
 mod secrets;
 mod stores;
 mod support;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{Shard, ShardLocation, ShardMapInfo, ShardMapName};
+use shardlet::{ErrorCode, ErrorKind, Shard, ShardId, ShardLocation, ShardMapInfo, ShardMapName};
 
 use crate::commands::shard::status_word;
 use crate::confirm::Change;
@@ -132,23 +132,40 @@ impl Detach {
             }
             None => 0,
         };
+        let lives = match &shard {
+            Some(shard) => answers(session, &self.shard, &[shard.id()]).await,
+            None => false,
+        };
+        let gone = match lives {
+            true => "STILL ANSWERS as this shard: applications that have its mappings in their caches go on to use it",
+            false => "does not answer as this shard",
+        };
         let mut steps = Vec::new();
+        if shard.is_some() {
+            steps.push((place.as_str(), gone.to_owned()));
+        }
         if unfinished > 0 {
             steps.push(("global store", format!("undo {unfinished} unfinished operations, without asking {place}")));
         }
         if shard.is_some() {
             steps.push(("global store", format!("delete the shard {place} and its {mappings} mappings from {name:?}")));
         }
-        let question = match shard {
+        let question = match &shard {
             Some(_) => format!(
-                "is {place} gone for ever? its {mappings} mappings are deleted from {name:?}, and their keys are not mapped then; detach it?"
+                "{place} {gone}. its {mappings} mappings are deleted from {name:?}, and their keys are not mapped then; detach it?"
             ),
             None => format!("undo {unfinished} unfinished operations on {place} without asking it?"),
         };
         let work = async {
+            // Who answered decided about what was seen.
+            let now = map.find_shard(&self.shard).await?;
+            if now != shard {
+                let text = "the shard has changed since it was looked at; nothing was detached";
+                return Err(shardlet::Error::new(ErrorKind::Stale, ErrorCode::ShardVersionMismatch, text));
+            }
             match recovery.detach(&self.shard, &self.map).await {
                 // It was only about to become one.
-                Err(error) if shard.is_none() && error.kind() == shardlet::ErrorKind::NotFound => Ok(0),
+                Err(error) if shard.is_none() && error.kind() == ErrorKind::NotFound => Ok(0),
                 detached => detached,
             }
         };
@@ -189,7 +206,10 @@ impl Rename {
                 return Err(Failure::NotFound(text));
             }
         }
-        if self.answers(session, &maps).await {
+        // The same database may have a new name of its server's port or protocol alone.
+        let renamed = self.from.server() != self.to.server() || self.from.database() != self.to.database();
+        let ids: Vec<_> = maps.iter().map(|(_, shard)| shard.id()).collect();
+        if renamed && answers(session, &self.from, &ids).await {
             session
                 .output
                 .say(&format!("warning: {from} still answers as this shard; applications must not reach it any more"));
@@ -211,16 +231,13 @@ impl Rename {
         }
         Ok(())
     }
+}
 
-    /// Whether the old place still says that it is one of these shards, and is not the new one by another name.
-    async fn answers<B: Stores>(&self, session: &Session<B>, maps: &[(ShardMapInfo, Shard)]) -> bool {
-        if self.from.server() == self.to.server() && self.from.database() == self.to.database() {
-            return false;
-        }
-        let asked = tokio::time::timeout(OLD_PLACE, session.backend.local_shards(&self.from)).await;
-        let Ok(Ok(rows)) = asked else { return false };
-        rows.iter().any(|(_, there)| maps.iter().any(|(_, shard)| shard.id() == there.id()))
-    }
+/// Whether a place still says that it is one of these shards.
+async fn answers<B: Stores>(session: &Session<B>, place: &ShardLocation, shards: &[ShardId]) -> bool {
+    let asked = tokio::time::timeout(OLD_PLACE, session.backend.local_shards(place)).await;
+    let Ok(Ok(rows)) = asked else { return false };
+    rows.iter().any(|(_, there)| shards.contains(&there.id()))
 }
 
 fn row(map: &str, shard: &Shard) -> PlaceRow {

@@ -112,7 +112,8 @@ impl Resolve {
             match self.refusal(&found) {
                 None => decided.push(Decided { choices: self.choices(&found)?, found }),
                 Some(text) => {
-                    session.output.say(&format!("{:?} is left as it is: {text}", found.shard_map().name()));
+                    let text = format!("{:?} is left as it is: {text}", found.shard_map().name());
+                    session.output.say(&text);
                     refused = refused.or(Some(text));
                 }
             }
@@ -176,7 +177,8 @@ impl Resolve {
         if done?.is_some() && rows.len() < all {
             return Err(Failure::Interrupted("stopped between two shard maps; run it again to go on".to_owned()));
         }
-        Ok(())
+        // The others are settled.
+        refused.map_or(Ok(()), |text| Err(Failure::NotFound(text)))
     }
 
     /// Why the differences cannot be settled by this.

@@ -159,6 +159,12 @@ impl Ran {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 
+    /// The rows on standard output, as JSON.
+    #[track_caller]
+    pub fn rows(&self) -> Vec<Value> {
+        self.json().as_array().unwrap_or_else(|| panic!("{self:#?}")).clone()
+    }
+
     /// The error on standard error as JSON, which is its last line.
     #[track_caller]
     pub fn error(&self) -> Value {

@@ -1,48 +1,15 @@
-//! `shardlet recovery`, `store check` and `doctor` through the real binary, on SQLite: shards that are broken as databases break.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "a test fails by panicking"
-)]
+//! `shardlet recovery`, `store check` and `doctor`: shards that are broken as databases break, and what is printed about them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use shardlet::rusqlite::Connection;
-use tempfile::TempDir;
+
+use crate::support::{self, Ran, Running, compare};
 
 /// A store in a directory of its own, with the range map `orders`, `0..50` on `s/a` and `50..` on `s/b`.
 struct World {
-    directory: TempDir,
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Self {
-        assert!(self.err.contains(text), "{text:?} is missing in {}", self.err);
-        self
-    }
-
-    #[track_caller]
-    fn rows(&self) -> Vec<Value> {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}\n{}", self.out, self.err))
-    }
+    inner: support::World,
 }
 
 /// A field of each row.
@@ -52,65 +19,54 @@ fn column(rows: &[Value], name: &str) -> Vec<Value> {
 
 impl World {
     fn new() -> Self {
-        let world = Self { directory: TempDir::new().unwrap() };
-        let _ = world.run("store create").exits(0);
-        let _ = world.run("map create orders --kind range --key-type int64").exits(0);
-        world.add_shard("s/a");
-        world.add_shard("s/b");
-        let _ = world.run("mapping add orders 0..50 --shard s/a").exits(0);
-        let _ = world.run("mapping add orders 50.. --shard s/b").exits(0);
+        let world = Self { inner: support::World::new() };
+        world.inner.add_map("orders", "range", "int64");
+        let _ = world.run("mapping add orders 0..50 --shard s/a").ok();
+        let _ = world.run("mapping add orders 50.. --shard s/b").ok();
         world
-    }
-
-    fn add_shard(&self, shard: &str) {
-        self.make_database(shard);
-        let _ = self.run(&format!("shard add orders {shard} --yes")).exits(0);
     }
 
     /// An empty one.
     fn make_database(&self, shard: &str) {
-        let file = self.shard(shard);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let _ = std::fs::File::create(file).unwrap();
+        let _ = std::fs::File::create(self.shard(shard)).unwrap();
     }
 
     fn global(&self) -> PathBuf {
-        self.directory.path().join("data/gsm.db")
+        self.inner.file(None)
     }
 
     fn shard(&self, shard: &str) -> PathBuf {
-        self.directory.path().join("data/shards").join(format!("{shard}.db"))
+        self.inner.file(shard.strip_prefix("s/"))
     }
 
     fn copy(&self) -> PathBuf {
-        self.directory.path().join("copy.db")
-    }
-
-    fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shardlet"));
-        let _ = command.current_dir(self.directory.path()).stdin(Stdio::null());
-        let _ =
-            command.env("SHARDLET_STORE", "sqlite:data").env_remove("SHARDLET_PROFILE").env_remove("SHARDLET_CONFIG");
-        let _ = command.args(["--output", "json"]).args(words.split_whitespace());
-        command
+        self.inner.path().join("copy.db")
     }
 
     fn run(&self, words: &str) -> Ran {
-        let output = self.command(words).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+        self.inner.run_words(&format!("{words} --output json"))
     }
 
     /// Runs it, after seeing that it asks, and that it shows steps and changes nothing when it is told to.
     #[track_caller]
     fn run_asked(&self, words: &str) -> Ran {
         let before = self.run("recovery detect").out;
-        let steps = self.run(&format!("{words} --dry-run")).exits(0).rows();
+        let steps = self.run(&format!("{words} --dry-run")).ok().rows();
         assert!(!steps.is_empty());
         assert!(column(&steps, "action").iter().all(Value::is_string), "{steps:?}");
         let _ = self.run(words).exits(16);
         assert_eq!(self.run("recovery detect").out, before);
-        self.run(&format!("{words} --yes")).exits(0)
+        self.run(&format!("{words} --yes")).ok()
+    }
+
+    /// What is printed in each form, and said beside a table.
+    #[track_caller]
+    fn prints(&self, name: &str, words: &str, code: i32) {
+        for (form, extension) in [("table", "txt"), ("json", "json"), ("csv", "csv")] {
+            let ran = self.inner.run_words(&format!("{words} --output {form}")).exits(code);
+            let said = if form == "table" { format!("--- standard error\n{}", ran.err) } else { String::new() };
+            compare(&format!("{name}.{extension}"), &format!("{}{said}", ran.out));
+        }
     }
 
     #[track_caller]
@@ -145,13 +101,11 @@ impl World {
     }
 
     /// A client that has begun a change in the global store, and waits at a shard for as long as the connection lives.
-    fn client_at_work(&self, words: &str, shard: &str) -> (Child, Connection) {
+    fn client_at_work(&self, words: &str, shard: &str) -> (Running, Connection) {
         let blocker = Connection::open(self.shard(shard)).unwrap();
         blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut client = self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while self.run("operation list").exits(0).rows().is_empty() {
-            assert!(client.try_wait().unwrap().is_none(), "the client does not wait");
-        }
+        let mut client = self.inner.start(&words.split_whitespace().collect::<Vec<_>>());
+        client.until(|| !self.run("operation list").ok().rows().is_empty());
         (client, blocker)
     }
 }
@@ -174,6 +128,60 @@ fn lose(database: &Path) {
 fn restore(database: &Path, from: &Path) {
     lose(database);
     let _ = std::fs::copy(from, database).unwrap();
+}
+
+/// What is printed, of a world where a shard has an older state and another is gone.
+#[test]
+fn what_is_printed() {
+    let world = World::new();
+    world.inner.add_shard("orders", "s/c");
+    world.prints("recovery_detect_none", "recovery detect", 0);
+    world.prints("doctor", "doctor", 0);
+    world.prints("store_check", "store check", 0);
+    back_up(&world.shard("s/b"), &world.copy());
+    let _ = world.run("mapping split orders 60").ok();
+    let _ = world.run("mapping offline orders 50..60 --yes").ok();
+    restore(&world.shard("s/b"), &world.copy());
+    lose(&world.shard("s/c"));
+    world.prints("recovery_detect", "recovery detect", 1);
+    world.prints("doctor_unhealthy", "doctor --unhealthy", 1);
+    world.prints("recovery_resolve_plan", "recovery resolve s/b --keep global --dry-run", 0);
+    world.prints("recovery_detach_plan", "recovery detach orders s/c --dry-run", 0);
+    let resolve = world.run("recovery resolve s/b --keep global --yes").ok();
+    compare("recovery_resolve.json", &resolve.out);
+    let _ = world.run("recovery detach orders s/c --yes").ok();
+    restore(&world.shard("s/c"), &world.copy());
+    let renamed = world.run("recovery rename s/b s/c --yes").ok().says("still answers");
+    compare("recovery_rename.json", &renamed.out);
+    let _ = world.run("recovery detach orders s/c --yes").ok();
+    compare("recovery_attach.json", &world.run("recovery attach orders s/c").ok().out);
+    lose(&world.shard("s/a"));
+    world.make_database("s/a");
+    compare("recovery_rebuild.json", &world.run("recovery rebuild s/a --yes").ok().out);
+}
+
+/// Who detaches a shard that lives is told so.
+#[test]
+fn a_shard_that_lives_is_not_detached_without_a_word() {
+    let world = World::new();
+    let asked = world.run("recovery detach orders s/b --dry-run").ok();
+    assert!(asked.rows().iter().any(|row| row["action"].as_str().unwrap().contains("STILL ANSWERS")), "{asked:#?}");
+    lose(&world.shard("s/b"));
+    let asked = world.run("recovery detach orders s/b --dry-run").ok();
+    assert!(!asked.out.contains("STILL ANSWERS"), "{asked:#?}");
+}
+
+/// What one map needs is not hidden by what is settled of another.
+#[test]
+fn a_map_that_is_left_as_it_is_is_told() {
+    let world = World::new();
+    world.inner.add_map("others", "list", "int32");
+    back_up(&world.shard("s/b"), &world.copy());
+    let _ = world.run("mapping split orders 60").ok();
+    restore(&world.shard("s/b"), &world.copy());
+    let _ = world.run("recovery detach others s/b --yes").ok();
+    let resolved = world.run("recovery resolve s/b --keep global --yes").exits(3).says("recovery attach");
+    assert_eq!(column(&resolved.rows(), "map"), ["orders"]);
 }
 
 #[test]
@@ -244,7 +252,7 @@ fn a_shard_is_detached_and_attached_again() {
     let _ = world.run("recovery detach others s/b --yes").exits(3);
     let _ = world.run("recovery detach orders s/c --yes").exits(3);
     let steps = world.run("recovery detach orders s/b --dry-run").exits(0).rows();
-    assert!(steps[0]["action"].as_str().unwrap().contains("its 1 mappings"), "{steps:?}");
+    assert!(steps[1]["action"].as_str().unwrap().contains("its 1 mappings"), "{steps:?}");
     let _ = world.run_asked("recovery detach orders s/b").says("1 mappings deleted");
     world.is_healthy();
     let _ = world.run("route orders 77").exits(1);
@@ -352,13 +360,12 @@ fn the_doctor_tells_which_shard_cannot_be_reached() {
 #[test]
 fn an_operation_is_no_fault_while_its_client_is_at_work_and_one_when_it_is_gone() {
     let world = World::new();
-    let (mut client, blocker) = world.client_at_work("mapping add orders ..-10 --shard s/b", "s/b");
+    let (client, blocker) = world.client_at_work("mapping add orders ..-10 --shard s/b", "s/b");
     let rows = world.run("doctor").exits(0).rows();
     assert_eq!(column(&rows, "unfinished_operations"), [1, 0, 1]);
     assert_eq!(world.check("operations", 0), "warning");
 
-    client.kill().unwrap();
-    let _ = client.wait().unwrap();
+    let _ = client.kill();
     drop(blocker);
     let rows = world.run("doctor").exits(1).rows();
     assert_eq!(column(&rows, "healthy"), [false, true, false]);
@@ -373,9 +380,8 @@ fn an_operation_is_no_fault_while_its_client_is_at_work_and_one_when_it_is_gone(
 fn an_operation_on_a_shard_that_is_gone_is_undone_by_detaching() {
     let world = World::new();
     world.make_database("s/c");
-    let (mut client, blocker) = world.client_at_work("shard add orders s/c --yes", "s/c");
-    client.kill().unwrap();
-    let _ = client.wait().unwrap();
+    let (client, blocker) = world.client_at_work("shard add orders s/c --yes", "s/c");
+    let _ = client.kill();
     drop(blocker);
     lose(&world.shard("s/c"));
     let _ = world.run_asked("recovery detach orders s/c").says("unfinished operations undone");
