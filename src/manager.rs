@@ -140,8 +140,9 @@ impl<B: Stores> ShardMapManager<B> {
     /// Nobody is waited for, as with [`CreateMode::Replace`]: an operation under way fails, and leaves at its shards what it had
     /// done there. Managers that are open keep routing the keys in their caches, because the shards still vouch for them.
     ///
-    /// The database stays, and so do, on SQL Server, the schema and this library's procedures in it, for which other clients may
-    /// look; they answer that there is no store. Those of the reference library go.
+    /// The database stays, and so do, on SQL Server, the schema and in it this library's procedures, for which other clients may
+    /// look and which answer that there is no store, and its table of descriptions, which is empty. The reference library's
+    /// procedures go.
     ///
     /// One transaction on the global store. Cancel safe: the store is there whole or not at all.
     ///

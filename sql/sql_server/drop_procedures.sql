@@ -1,10 +1,7 @@
--- Drops what this library has added to the current database, and nothing else: its procedures and, with all that is in it, its
--- table of the descriptions of shards. The reference library needs that before it can drop or replace a store, because it
--- drops the schema. A client of ours that misses procedures installs them again, and the table, without the descriptions.
-
-IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NOT NULL
-    DROP TABLE __ShardManagement.ShardDescriptionsGlobal;
-GO
+-- Drops the procedures that this library has added to the current database and, with all that is in it, its table of the
+-- descriptions of shards, and nothing else: its indexes stay, and go with the reference library's tables that they are on. The
+-- reference library needs that before it can drop or replace a store, because it drops the schema. A client of ours
+-- that misses procedures installs them again, and the table, without the descriptions.
 
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListShardMaps', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListShardMaps;
@@ -71,6 +68,10 @@ IF OBJECT_ID(N'__ShardManagement.shardlet1_DescribeShard', N'P') IS NOT NULL
 GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListShardDescriptions', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListShardDescriptions;
+GO
+-- After the two procedures that need it: whoever misses these makes it again, and whoever finds them finds it.
+IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NOT NULL
+    DROP TABLE __ShardManagement.ShardDescriptionsGlobal;
 GO
 IF OBJECT_ID(N'__ShardManagement.shardlet1_ListSchemaInfos', N'P') IS NOT NULL
     DROP PROCEDURE __ShardManagement.shardlet1_ListSchemaInfos;

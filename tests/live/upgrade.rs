@@ -16,6 +16,8 @@ trials! { upgrade {
     stores_without_our_procedures_get_them_when_needed,
     a_store_of_an_earlier_client_of_ours_gets_the_procedures_that_it_lacks,
     a_store_without_descriptions_gets_their_table_when_needed,
+    the_table_of_descriptions_is_there_as_long_as_our_procedures,
+    a_table_of_descriptions_that_went_missing_is_made_again,
     what_we_have_added_goes_before_the_schema,
     another_minor_version_works_and_version_1_0_is_refused,
     a_store_that_is_half_there_is_damaged,
@@ -149,6 +151,68 @@ async fn a_store_without_descriptions_gets_their_table_when_needed() {
     map.describe_shard(&shard, "south").await.unwrap();
     assert_eq!(map.shard_descriptions().await.unwrap()[&shard.id()], "south");
     assert_consistent(env.backend(), &env.places(), "after all").await;
+}
+
+/// What the login may see of the table.
+async fn has_descriptions(database: &str) -> bool {
+    let query =
+        "SELECT CASE WHEN OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NULL THEN 0 ELSE 1 END";
+    Direct::to(database).await.rows(query, &[]).await[0].get::<i32, _>(0) == Some(1)
+}
+
+/// The reference library makes its tables again and knows neither ours nor our procedures.
+async fn the_table_of_descriptions_is_there_as_long_as_our_procedures() {
+    let env = Live::new().await;
+    let map = two_ranges(&env).await;
+    let shard = map.shard(&env.location(0)).await.unwrap();
+    map.describe_shard(&shard, "north").await.unwrap();
+    let global = env.databases.global();
+    assert!(ShardMapManager::drop_store(env.backend()).await.unwrap());
+    assert!(has_descriptions(&global).await, "with the procedures");
+    let mut direct = Direct::to(&global).await;
+    let left = direct.rows("SELECT COUNT(*) FROM __ShardManagement.ShardDescriptionsGlobal", &[]).await;
+    assert_eq!(left[0].get::<i32, _>(0), Some(0), "of what is gone");
+    assert!(!ShardMapManager::drop_store(env.backend()).await.unwrap(), "our table alone is no store");
+
+    run_script(&global, include_str!("../../sql/sql_server/gsm/0102.sql")).await;
+    let map: Range = env.manager().await.create_range_shard_map("ranges").await.unwrap();
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    let shards = env.shards(&map, 1).await;
+    map.describe_shard(&shards[0], "south").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap()[&shards[0].id()], "south");
+
+    // It goes with the procedures, and comes back with them.
+    run_script(&global, include_str!("../../sql/sql_server/drop_procedures.sql")).await;
+    assert!(!has_descriptions(&global).await);
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    assert!(has_descriptions(&global).await);
+}
+
+async fn a_table_of_descriptions_that_went_missing_is_made_again() {
+    let env = Live::new().await;
+    let map = two_ranges(&env).await;
+    let shard = map.shard(&env.location(0)).await.unwrap();
+    let global = env.databases.global();
+    let mut direct = Direct::to(&global).await;
+    let forget = "DROP TABLE __ShardManagement.ShardDescriptionsGlobal";
+    direct.run(forget).await;
+    assert!(map.shard_descriptions().await.unwrap().is_empty());
+    assert!(has_descriptions(&global).await);
+    direct.run(forget).await;
+    map.describe_shard(&shard, "north").await.unwrap();
+    assert_eq!(map.shard_descriptions().await.unwrap()[&shard.id()], "north");
+
+    // One of another form is not ours to mend, nor is a store that lacks more.
+    direct.run(forget).await;
+    direct.run("CREATE TABLE __ShardManagement.ShardDescriptionsGlobal (ShardId uniqueidentifier)").await;
+    let damaged = map.shard_descriptions().await.unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::StoreDamaged, "{damaged:?}");
+    direct.run(forget).await;
+    direct.run("DROP TABLE __ShardManagement.OperationsLogGlobal").await;
+    let damaged = map.describe_shard(&shard, "south").await.unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::StoreDamaged, "{damaged:?}");
+    assert!(damaged.to_string().contains("OperationsLogGlobal"), "{damaged}");
+    assert!(!has_descriptions(&global).await);
 }
 
 /// The reference library drops its tables, and the schema with the last of them.

@@ -1,9 +1,11 @@
 -- Drops the global store with everything in it, in the caller's transaction: the tables, and the reference library's
--- procedures for them, which may be those of another store version. Our procedures stay; they fit what is installed next, with
--- which our own table, of the descriptions of shards, comes back empty. The schema stays too, because the database may hold a local store.
+-- procedures for them, which may be those of another store version. Our procedures stay; they fit what is installed next. So does
+-- our own table, of the descriptions of shards, which they need and nobody else would make again: it is emptied. The schema stays
+-- too, because the database may hold a local store.
 
+-- Not DELETE: this takes the right that dropping the other tables does.
 IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NOT NULL
-    DROP TABLE __ShardManagement.ShardDescriptionsGlobal;
+    TRUNCATE TABLE __ShardManagement.ShardDescriptionsGlobal;
 GO
 IF OBJECT_ID(N'__ShardManagement.ShardMappingsGlobal', N'U') IS NOT NULL DROP TABLE __ShardManagement.ShardMappingsGlobal;
 GO

@@ -37,6 +37,11 @@ impl<'c> Call<'c> {
         self.store
     }
 
+    /// True if it is one of those that use the table of the descriptions of shards, which is ours alone and made with the procedures.
+    pub(super) fn uses_own_table(&self) -> bool {
+        matches!((self.store, self.name), (StoreKind::Global, "DescribeShard" | "ListShardDescriptions"))
+    }
+
     /// Adds a parameter.
     #[must_use]
     pub(crate) fn with(mut self, parameter: &'static str, value: impl IntoSql<'c> + 'c) -> Self {

@@ -179,13 +179,25 @@ pub(super) async fn explain(pooled: &mut Pooled, kind: StoreKind, limit: Duratio
 
 /// Installs the procedures for a store that is there.
 pub(crate) async fn procedures(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<()> {
+    usable(pooled, kind, limit).await?;
+    tracing::info!(?kind, "installing the store's procedures");
+    run(pooled, &[kind.procedures()], limit).await
+}
+
+/// Installs the procedures again, and with them our own table, for a store that lacks no other.
+pub(super) async fn own_table(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<()> {
+    usable(pooled, kind, limit).await?;
+    complete(pooled, kind, limit).await?;
+    tracing::info!(?kind, "installing the store's procedures, whose table is missing");
+    run(pooled, &[kind.procedures()], limit).await
+}
+
+/// Fails where there is no store of a version that can be used.
+async fn usable(pooled: &mut Pooled, kind: StoreKind, limit: Duration) -> Result<()> {
     match version(pooled, kind, limit).await? {
         None => Err(absent(kind)),
         Some(found) if !found.is_usable() => Err(kind.mismatch(found)),
-        Some(_) => {
-            tracing::info!(?kind, "installing the store's procedures");
-            run(pooled, &[kind.procedures()], limit).await
-        }
+        Some(_) => Ok(()),
     }
 }
 

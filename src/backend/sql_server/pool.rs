@@ -135,8 +135,8 @@ impl Shared {
         object.map(pooled).map_err(|error| database.target.blame(error))
     }
 
-    /// A request to a store. A connection that was lost while it was idle is met with a fresh one, and missing procedures are
-    /// installed; either once.
+    /// A request to a store. A connection that was lost while it was idle is met with a fresh one, and missing procedures, or
+    /// our own table, are installed; either once.
     pub(super) async fn request<'c>(
         self: &Arc<Self>,
         database: &Database,
@@ -167,8 +167,15 @@ impl Shared {
                     self.close_idle(database);
                 }
                 Err(error) if error.other_structure => {
-                    let limit = self.options.timeouts.command;
-                    let error = install::explain(&mut pooled, call().store(), limit, error.error).await;
+                    let (limit, store) = (self.options.timeouts.command, call().store());
+                    if call().uses_own_table() && !installed {
+                        installed = true;
+                        install::own_table(&mut pooled, store, limit)
+                            .await
+                            .map_err(|why| database.target.blame(why.with_source(error.error)))?;
+                        continue;
+                    }
+                    let error = install::explain(&mut pooled, store, limit, error.error).await;
                     return Err(database.target.blame(error));
                 }
                 answered => return answered.map_err(|error| database.target.blame(error.error)),
