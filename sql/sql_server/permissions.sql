@@ -12,8 +12,9 @@
 -- Not here, because they are rights of the server: ending sessions when a mapping goes offline takes VIEW SERVER STATE and
 -- ALTER ANY CONNECTION, on Azure SQL Database VIEW DATABASE STATE (on its small and pooled tiers ##MS_ServerStateReader##)
 -- and KILL DATABASE CONNECTION. A login without them takes mappings offline with SessionPolicy::Leave, or is told that it
--- cannot end the sessions. Whoever installs stores needs CREATE SCHEMA, CREATE TABLE, CREATE PROCEDURE and ALTER on the
--- schema; run the scripts of gsm/ and lsm/ as an owner and the management role needs none of these.
+-- cannot end the sessions. Whoever installs or upgrades stores needs CREATE SCHEMA, CREATE TABLE and CREATE PROCEDURE, and on
+-- a schema that is not its own ALTER, REFERENCES, SELECT, INSERT and UPDATE; run the scripts of gsm/ and lsm/ as an owner
+-- and the management role needs none of these.
 
 IF DATABASE_PRINCIPAL_ID(N'shardlet_management') IS NULL EXEC (N'CREATE ROLE shardlet_management');
 GO

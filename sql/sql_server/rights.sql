@@ -7,7 +7,7 @@ DECLARE @edition int = CONVERT(int, SERVERPROPERTY('EngineEdition'));
 DECLARE @babelfish int = CASE WHEN SERVERPROPERTY('babelfish') IS NULL THEN 0 ELSE 1 END;
 -- Who makes the schema owns it, and may do everything in it.
 DECLARE @owns int = CASE WHEN SCHEMA_ID(@schema) IS NULL THEN 1 ELSE 0 END;
--- A key that refers to another table takes REFERENCES, the version's row INSERT.
+-- A key that refers to another table takes REFERENCES, the version's row INSERT, and an upgrade of it UPDATE.
 DECLARE @installs int = CASE
     WHEN HAS_PERMS_BY_NAME(@database, N'DATABASE', N'CREATE TABLE') = 1
         AND HAS_PERMS_BY_NAME(@database, N'DATABASE', N'CREATE PROCEDURE') = 1
@@ -16,6 +16,7 @@ DECLARE @installs int = CASE
         AND (@owns = 1 OR HAS_PERMS_BY_NAME(@schema, N'SCHEMA', N'REFERENCES') = 1)
         AND (@owns = 1 OR HAS_PERMS_BY_NAME(@schema, N'SCHEMA', N'SELECT') = 1)
         AND (@owns = 1 OR HAS_PERMS_BY_NAME(@schema, N'SCHEMA', N'INSERT') = 1)
+        AND (@owns = 1 OR HAS_PERMS_BY_NAME(@schema, N'SCHEMA', N'UPDATE') = 1)
     THEN 1 ELSE 0 END;
 -- Babelfish has other rights for KILL than it tells. 5 and 12 are Azure SQL Database and that of Fabric. From 2022 on the narrower
 -- right is enough; before, it is not known, which is no.
@@ -41,6 +42,7 @@ FROM (
         WHEN @installs = 1 AND OBJECT_ID(@schema + N'.' + listed.name) IS NULL
             AND (@owns = 1 OR HAS_PERMS_BY_NAME(@schema, N'SCHEMA', listed.permission) = 1) THEN 1
         ELSE 0 END AS allowed
+    -- Descriptions and schema information are not what routing reads: they count as changes, also where they are only read.
     -- The store; 0 to read, 1 to change, 2 to end sessions; 1 where procedures and tables are no chain of ownership.
     FROM (VALUES
         (0, 0, 0, N'ShardMapManagerGlobal', N'SELECT'),
@@ -53,9 +55,9 @@ FROM (
         (0, 0, 0, N'shardlet1_FindMappingByKey', N'EXECUTE'),
         (0, 0, 0, N'shardlet1_FindMappingById', N'EXECUTE'),
         (0, 0, 0, N'shardlet1_LoadAll', N'EXECUTE'),
-        (0, 0, 0, N'shardlet1_ListShardDescriptions', N'EXECUTE'),
-        (0, 0, 0, N'shardlet1_ListSchemaInfos', N'EXECUTE'),
-        (0, 0, 0, N'shardlet1_FindSchemaInfo', N'EXECUTE'),
+        (0, 1, 0, N'shardlet1_ListShardDescriptions', N'EXECUTE'),
+        (0, 1, 0, N'shardlet1_ListSchemaInfos', N'EXECUTE'),
+        (0, 1, 0, N'shardlet1_FindSchemaInfo', N'EXECUTE'),
         (0, 1, 0, N'shardlet1_AddShardMap', N'EXECUTE'),
         (0, 1, 0, N'shardlet1_RemoveShardMap', N'EXECUTE'),
         (0, 1, 0, N'shardlet1_ChangeLock', N'EXECUTE'),
@@ -74,8 +76,8 @@ FROM (
         (0, 0, 1, N'ShardMapsGlobal', N'SELECT'),
         (0, 0, 1, N'ShardsGlobal', N'SELECT'),
         (0, 0, 1, N'ShardMappingsGlobal', N'SELECT'),
-        (0, 0, 1, N'ShardedDatabaseSchemaInfosGlobal', N'SELECT'),
-        (0, 0, 1, N'ShardDescriptionsGlobal', N'SELECT'),
+        (0, 1, 1, N'ShardedDatabaseSchemaInfosGlobal', N'SELECT'),
+        (0, 1, 1, N'ShardDescriptionsGlobal', N'SELECT'),
         (0, 1, 1, N'ShardMapManagerGlobal', N'UPDATE'),
         (0, 1, 1, N'ShardMapsGlobal', N'INSERT'),
         (0, 1, 1, N'ShardMapsGlobal', N'UPDATE'),

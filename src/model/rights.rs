@@ -12,19 +12,19 @@ use std::fmt;
 pub struct StoreRights {
     /// It may read shard maps, shards and mappings: all that an application needs that only routes.
     ///
-    /// On SQL Server this is what `sql/sql_server/permissions.sql` gives to the role `shardlet_access` at a global store, and of
-    /// what it gives to `shardlet_management` at a shard's the part that reads; on Babelfish with it SELECT on the tables. On
-    /// SQLite the file can be read, and files can be made beside it.
+    /// On SQL Server this is what `sql/sql_server/permissions.sql` gives to the role `shardlet_access` at a global store, but for
+    /// descriptions of shards and schema information, and of what it gives to `shardlet_management` at a shard's the part that
+    /// reads; on Babelfish with it SELECT on the tables. On SQLite the file can be read, and files can be made beside it.
     pub reads: bool,
-    /// It may change them, and undo unfinished operations.
+    /// It may change them, undo unfinished operations, and read and change descriptions of shards and schema information.
     ///
-    /// On SQL Server the role `shardlet_management`; on Babelfish with it INSERT, UPDATE and DELETE on the tables. On SQLite file
-    /// and directory can be written, and locks can be made.
+    /// On SQL Server the role `shardlet_management`; on Babelfish with it SELECT, INSERT, UPDATE and DELETE on the tables. On
+    /// SQLite file and directory can be written, and locks can be made.
     pub changes: bool,
     /// It may install a store, and upgrade one: make the schema, tables and procedures.
     ///
     /// On SQL Server CREATE TABLE and CREATE PROCEDURE in the database, and CREATE SCHEMA where the schema is not there, ALTER,
-    /// REFERENCES, SELECT and INSERT on it where it is. On SQLite as for changes, locks aside.
+    /// REFERENCES, SELECT, INSERT and UPDATE on it where it is. On SQLite as for changes, locks aside.
     pub installs: bool,
     /// It may end sessions when a mapping goes offline. Without it that takes
     /// [`SessionPolicy::Leave`](crate::SessionPolicy::Leave).

@@ -92,6 +92,17 @@ async fn what_is_told_is_what_works() {
     for ((store, role), expected) in stores.iter().zip(ROLES).zip(expected) {
         assert_eq!(told(store, &shard, role).await, expected, "{role}");
     }
+    // To read more than routing takes is part of what administrators do.
+    let mut direct = Direct::to(&databases.global()).await;
+    for extra in ["ListShardDescriptions", "ListSchemaInfos", "FindSchemaInfo"] {
+        for role in ["shardlet_management", "shardlet_access"] {
+            direct.run(&format!("REVOKE EXECUTE ON OBJECT::__ShardManagement.shardlet1_{extra} FROM {role}")).await;
+        }
+    }
+    assert_eq!(told(&stores[1], &shard, "one that routes").await, [routes, StoreRights::NONE]);
+    let mut no_extras = manages;
+    no_extras.changes = false;
+    assert_eq!(stores[0].global_rights().await.unwrap(), no_extras);
     let refused = stores[0].drop_global().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Credentials, "who may not install may not drop: {refused:?}");
     let created = stores[0].create_global(shardlet::CreateMode::Replace).await.unwrap_err();
