@@ -115,8 +115,8 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     ///
     /// It is no property of the shard: it does not matter at which version the handle was read, and the version stays. It is kept
     /// in the global store only, as long as the shard is in the map. Of one that was deleted or
-    /// [detached](crate::RecoveryManager::detach) it is forgotten when the next shard, of any map, is described: one that is
-    /// attached before that has it back. One request to the global store, which reads through all descriptions in it.
+    /// [detached](crate::RecoveryManager::detach) it is forgotten when the next shard of the map is described, or
+    /// of any map if the map is gone, too: one that is attached before that has it back. One request to the global store, which reads through all descriptions in it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> shardlet::Result<()> {

@@ -895,7 +895,8 @@ GO
 
 -- Descriptions of shards, the one table of this library beside those of the reference library. It has no reference to them: its
 -- clients delete rows of theirs, and drop them, without a thought of it. What belongs to no shard any more goes with the next
--- description that is written. It is here and not in 0102.sql, so that every store gets it whose procedures are installed.
+-- description that is written in the map, or in any where the map is gone, too. It is here and not in 0102.sql, so that every
+-- store gets it whose procedures are installed.
 IF OBJECT_ID(N'__ShardManagement.ShardDescriptionsGlobal', N'U') IS NULL
     CREATE TABLE __ShardManagement.ShardDescriptionsGlobal (
         ShardId uniqueidentifier NOT NULL,
@@ -920,6 +921,9 @@ BEGIN
         SELECT StoreVersionMajor, StoreVersionMinor FROM __ShardManagement.ShardMapManagerGlobal;
         RETURN 51;
     END
+    -- The maps that there are, by which those that are gone are known. Read while no row is held: two clients that each hold the
+    -- row of their map and look for the other's would wait for ever. A map that comes back meanwhile keeps what has a shard.
+    DECLARE @maps nvarchar(max) = (SELECT ShardMapId AS id FROM __ShardManagement.ShardMapsGlobal FOR JSON PATH);
     BEGIN TRANSACTION;
     UPDATE __ShardManagement.ShardMapsGlobal SET KeyType = KeyType WHERE ShardMapId = @map;
     IF @@ROWCOUNT = 0
@@ -934,13 +938,16 @@ BEGIN
         RETURN 202;
     END
     DELETE d FROM __ShardManagement.ShardDescriptionsGlobal AS d
-    WHERE NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal AS s
-        WHERE s.ShardId = d.ShardId AND s.ShardMapId = d.ShardMapId);
+    WHERE (d.ShardMapId = @map OR NOT EXISTS (SELECT 1 FROM OPENJSON(@maps) WITH (Id uniqueidentifier '$.id') AS m
+            WHERE m.Id = d.ShardMapId))
+        AND NOT EXISTS (SELECT 1 FROM __ShardManagement.ShardsGlobal AS s
+            WHERE s.ShardId = d.ShardId AND s.ShardMapId = d.ShardMapId);
     IF DATALENGTH(@description) = 0
         DELETE FROM __ShardManagement.ShardDescriptionsGlobal WHERE ShardId = @shard;
     ELSE
     BEGIN
-        UPDATE __ShardManagement.ShardDescriptionsGlobal SET Description = @description WHERE ShardId = @shard;
+        UPDATE __ShardManagement.ShardDescriptionsGlobal SET ShardMapId = @map, Description = @description
+        WHERE ShardId = @shard;
         IF @@ROWCOUNT = 0
             INSERT INTO __ShardManagement.ShardDescriptionsGlobal (ShardId, ShardMapId, Description)
             VALUES (@shard, @map, @description);

@@ -54,11 +54,13 @@ pub(super) fn describe(
     }
     let _ = transaction
         .prepare_cached(
-            r#"DELETE FROM "__ShardManagement.ShardDescriptionsGlobal" AS d WHERE NOT EXISTS (
-                   SELECT 1 FROM "__ShardManagement.ShardsGlobal" AS s
+            r#"DELETE FROM "__ShardManagement.ShardDescriptionsGlobal" AS d
+               WHERE (d."ShardMapId" = ?1
+                   OR d."ShardMapId" NOT IN (SELECT "ShardMapId" FROM "__ShardManagement.ShardMapsGlobal"))
+               AND NOT EXISTS (SELECT 1 FROM "__ShardManagement.ShardsGlobal" AS s
                    WHERE s."ShardId" = d."ShardId" AND s."ShardMapId" = d."ShardMapId")"#,
         )?
-        .execute([])?;
+        .execute([&map])?;
     let _ = if description.is_empty() {
         transaction
             .prepare_cached(r#"DELETE FROM "__ShardManagement.ShardDescriptionsGlobal" WHERE "ShardId" = ?1"#)?
@@ -67,7 +69,8 @@ pub(super) fn describe(
         transaction
             .prepare_cached(
                 r#"INSERT INTO "__ShardManagement.ShardDescriptionsGlobal" ("ShardId", "ShardMapId", "Description")
-                   VALUES (?1, ?2, ?3) ON CONFLICT ("ShardId") DO UPDATE SET "Description" = excluded."Description""#,
+                   VALUES (?1, ?2, ?3) ON CONFLICT ("ShardId")
+                   DO UPDATE SET "ShardMapId" = excluded."ShardMapId", "Description" = excluded."Description""#,
             )?
             .execute([&shard, &map, description])?
     };

@@ -131,11 +131,17 @@ pub async fn descriptions_of_shards_that_are_gone_are_forgotten_with_the_next<E:
     fixture.end(&attaching, Direction::Do).await.unwrap();
     assert_eq!(described(&fixture, &map).await, expected(&[(&shard, "north")]), "attached meanwhile");
 
-    // Whether the next one is of another map, or none at all.
+    // Whether the next one is a text or none at all. One of another map does not look at what others may be at work on.
+    let beside = fixture.shard(&map, 2).await;
     for text in ["south", ""] {
         describe(&fixture, &shard, "north").await;
         detach(&fixture, &shard).await;
         describe(&fixture, &elsewhere, text).await;
+        attach(&fixture, &map, &shard).await;
+        assert_eq!(described(&fixture, &map).await, expected(&[(&shard, "north")]), "after {text:?} elsewhere");
+        detach(&fixture, &shard).await;
+        describe(&fixture, &beside, text).await;
+        describe(&fixture, &beside, "").await;
         attach(&fixture, &map, &shard).await;
         assert_eq!(described(&fixture, &map).await, [], "after {text:?}");
     }
@@ -146,6 +152,25 @@ pub async fn descriptions_of_shards_that_are_gone_are_forgotten_with_the_next<E:
     refused(of_none, Refusal::ShardDoesNotExist, "detached");
     attach(&fixture, &map, &shard).await;
     assert_eq!(described(&fixture, &map).await, expected(&[(&shard, "north")]), "after a refusal");
+}
+
+pub async fn descriptions_of_a_map_that_is_gone_are_forgotten_with_the_next_of_any<E: Environment>() {
+    let fixture = Fixture::<E>::new().await;
+    let (map, other) = (fixture.map("map", ShardMapKind::List).await, fixture.map("other", ShardMapKind::List).await);
+    let (shard, elsewhere) = (fixture.shard(&map, 0).await, fixture.shard(&other, 1).await);
+    let store = fixture.store();
+    for (describes, left) in [(false, true), (true, false)] {
+        describe(&fixture, &shard, "north").await;
+        detach(&fixture, &shard).await;
+        store.remove_shard_map(map.id()).await.unwrap();
+        if describes {
+            describe(&fixture, &elsewhere, "south").await;
+        }
+        store.add_shard_map(&map).await.unwrap();
+        attach(&fixture, &map, &shard).await;
+        let expected = if left { expected(&[(&shard, "north")]) } else { Vec::new() };
+        assert_eq!(described(&fixture, &map).await, expected, "another was described: {describes}");
+    }
 }
 
 pub async fn many_clients_describe_shards_at_once<E: Environment>() {

@@ -132,6 +132,7 @@ macro_rules! conformance {
                     what_is_not_there_is_not_described,
                     an_operation_on_a_shard_and_its_description_do_not_mind_each_other,
                     descriptions_of_shards_that_are_gone_are_forgotten_with_the_next,
+                    descriptions_of_a_map_that_is_gone_are_forgotten_with_the_next_of_any,
                     many_clients_describe_shards_at_once,
                     a_store_that_is_replaced_has_no_descriptions,
                 }
