@@ -4,6 +4,7 @@
 //! Invariant: neither a connection string nor a password is printed, also where it cannot be read.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -26,8 +27,8 @@ pub(crate) struct StoreArgs {
     #[arg(long, global = true, env = "SHARDLET_PROFILE", value_name = "NAME")]
     profile: Option<String>,
     /// The configuration file [default: shardlet/config.toml in the user's configuration directory]
-    #[arg(long, global = true, env = "SHARDLET_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[arg(long, global = true, env = "SHARDLET_CONFIG", value_name = "FILE", value_parser = clap::builder::OsStringValueParser::new())]
+    config: Option<OsString>,
     /// The login, if the connection string names none; a password is then needed
     #[arg(long, global = true, value_name = "NAME")]
     user: Option<String>,
@@ -83,17 +84,24 @@ enum Password {
 }
 
 impl StoreArgs {
-    /// Takes out what counts less: the command line counts more than the environment, and a profile that is named more than a store
-    /// in the environment.
+    /// Takes out what counts less: the command line counts more than the environment, and in the environment a profile more than a
+    /// store. A variable that is empty is one that is not set.
     ///
     /// # Errors
-    /// `Usage` if the command line has both.
+    /// `Usage` if the command line has both, or an empty name of a file.
     pub(crate) fn settle(&mut self, matches: &ArgMatches) -> Result<()> {
         let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let unset = |name: &str, is_empty: bool| is_empty && !given(name);
+        let _ = self.store.take_if(|store| unset("store", store.is_empty()));
+        let _ = self.profile.take_if(|profile| unset("profile", profile.is_empty()));
+        let _ = self.config.take_if(|config| unset("config", config.is_empty()));
+        if self.config.as_ref().is_some_and(|config| config.is_empty()) {
+            return Err(Failure::Usage("--config names no file".to_owned()));
+        }
         match (given("store"), given("profile")) {
             (true, true) => return Err(Failure::Usage("--store and --profile exclude each other".to_owned())),
             (true, false) => self.profile = None,
-            _ if self.profile.is_some() => self.store = None,
+            _ if self.profile.is_some() || given("config") => self.store = None,
             _ => {}
         }
         Ok(())
@@ -129,7 +137,7 @@ impl StoreArgs {
                       SHARDLET_STORE, or write a profile into the configuration file";
         let none = || Failure::Usage(needed.to_owned());
         let path = match &self.config {
-            Some(path) => path.clone(),
+            Some(path) => PathBuf::from(path),
             None => default_config().ok_or_else(none)?,
         };
         let text = match std::fs::read_to_string(&path) {

@@ -84,12 +84,35 @@ fn what_counts_more() {
     assert_eq!(found(&world, &[("SHARDLET_PROFILE", "first")], &["--store", "sqlite:two"]), "two");
     let both = [("SHARDLET_STORE", "sqlite:one"), ("SHARDLET_PROFILE", "second")];
     assert_eq!(found(&world, &both, &[]), "two");
+    // A configuration file that is named, too: who names one means its store, and not another.
+    let other = world.write("other.toml", "default = \"x\"\n[profiles.x]\nstore = \"sqlite:two\"\n");
+    assert_eq!(found(&world, &[("SHARDLET_STORE", "sqlite:one")], &["--config", &other]), "two");
+    let variables = [("SHARDLET_STORE", "sqlite:two"), ("SHARDLET_CONFIG", "nowhere.toml")];
+    assert_eq!(found(&world, &variables, &[]), "two");
+    assert_eq!(found(&world, &[("SHARDLET_CONFIG", &other)], &["--store", "sqlite:one"]), "one");
     // Behind the verb as well.
+    let mut command = prepared(&world, &[("SHARDLET_STORE", "sqlite:one")], &["map", "list", "-o", "csv"]);
+    let _ = command.args(["--config", &other]);
+    assert!(Running::start(command, None).wait().ok().out.contains("\ntwo,"));
     let mut command = prepared(&world, &[("SHARDLET_PROFILE", "first")], &["map", "list", "-o", "csv"]);
     let _ = command.args(["--store", "sqlite:two"]);
     assert!(Running::start(command, None).wait().ok().out.contains("\ntwo,"));
     let ran = run(prepared(&world, &[], &["--store", "sqlite:two", "--profile", "first"])).exits(2);
     assert!(ran.err.contains("--profile"), "{ran:?}");
+}
+
+/// An empty variable is one that is not set.
+#[test]
+fn what_is_empty_is_not_set() {
+    let world = configured();
+    let empty = |name| (name, "");
+    assert_eq!(found(&world, &[empty("SHARDLET_PROFILE"), ("SHARDLET_STORE", "sqlite:two")], &[]), "two");
+    assert_eq!(found(&world, &[empty("SHARDLET_STORE"), empty("SHARDLET_CONFIG")], &[]), "one");
+    assert_eq!(found(&world, &[empty("SHARDLET_STORE"), empty("SHARDLET_PROFILE")], &["--profile", "second"]), "two");
+    // An empty argument is a mistake, and no default store.
+    for (arguments, code) in [(["--store", ""], 2), (["--config", ""], 2), (["--profile", ""], 3)] {
+        let _ = run(prepared(&world, &[], &arguments)).exits(code);
+    }
 }
 
 #[test]
