@@ -67,6 +67,8 @@ pub(crate) enum Failure {
     Interrupted(String),
     /// Standard output could not be written.
     Output(std::io::Error),
+    /// The runtime could not be started.
+    Start(std::io::Error),
 }
 
 impl From<Error> for Failure {
@@ -95,6 +97,7 @@ impl Failure {
             Self::Declined => 16,
             Self::NoChange(_) => 17,
             Self::Interrupted(_) => 130,
+            Self::Start(_) => 70,
         }
     }
 
@@ -115,6 +118,7 @@ impl Failure {
             Self::Declined => "declined".to_owned(),
             Self::NoChange(_) => "no_change".to_owned(),
             Self::Interrupted(_) => "interrupted".to_owned(),
+            Self::Start(_) => "internal".to_owned(),
         }
     }
 
@@ -133,6 +137,7 @@ impl Failure {
             | Self::Interrupted(text) => text.clone(),
             Self::File(path, error) => format!("{}: {error}", path.display()),
             Self::Output(error) => format!("cannot write the output: {error}"),
+            Self::Start(error) => format!("cannot start: {error}"),
             Self::Declined => "not confirmed; nothing was changed".to_owned(),
             Self::Unhealthy => return None,
         })

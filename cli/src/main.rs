@@ -14,6 +14,7 @@ mod output;
 mod picture;
 mod places;
 mod progress;
+mod prompt;
 mod session;
 mod stop;
 mod store;
@@ -21,10 +22,10 @@ mod store;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser};
-use shardlet::{NoCredentials, operation::Stores};
+use shardlet::NoCredentials;
 
 use crate::commands::Command;
-use crate::failure::{EXIT_CODES, Result};
+use crate::failure::{EXIT_CODES, Failure, Result};
 use crate::output::{Format, Output};
 use crate::session::Session;
 use crate::stop::Stop;
@@ -77,8 +78,9 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return ExitCode::from(70);
+            let failure = Failure::Start(error);
+            output.fail(&failure);
+            return ExitCode::from(failure.exit_code());
         }
     };
     let done = cli.store.settle(&matches).and_then(|()| runtime.block_on(run(cli, output)));
@@ -101,18 +103,19 @@ async fn run(cli: Cli, output: Output) -> Result<()> {
         Command::Markdown => return commands::manual::markdown(),
         command => command,
     };
-    match cli.store.open()? {
-        Store::Sqlite(backend, directory) => {
-            let place = format!("SQLite, {}", directory.display());
-            on(Session { backend, place, credentials: NoCredentials, output, stop: Stop::default() }, command).await
+    let stop = Stop::default();
+    let guarded = stop.clone();
+    let work = async move {
+        match cli.store.open().await? {
+            Store::Sqlite(backend, directory) => {
+                let place = format!("SQLite, {}", directory.display());
+                command.run(&Session { backend, place, credentials: NoCredentials, output, stop }).await
+            }
+            Store::SqlServer(backend, credentials) => {
+                let place = "SQL Server".to_owned();
+                command.run(&Session { backend, place, credentials, output, stop }).await
+            }
         }
-        Store::SqlServer(backend, credentials) => {
-            let place = "SQL Server".to_owned();
-            on(Session { backend, place, credentials, output, stop: Stop::default() }, command).await
-        }
-    }
-}
-
-async fn on<B: Stores>(session: Session<B>, command: Command) -> Result<()> {
-    session.stop.guard(command.run(&session)).await
+    };
+    guarded.guard(output, work).await
 }

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Result};
 use crate::location;
 use crate::map::{self, AnyMap, Change};
 use crate::output::Output;
-use crate::stop::Stop;
+use crate::stop::{self, Stop};
 
 /// A store that a command works on.
 pub(crate) struct Session<B: Stores> {
@@ -52,7 +52,7 @@ impl<B: Stores> Session<B> {
         if plan.steps().is_empty() {
             return Err(Failure::NoChange("there is nothing to change".to_owned()));
         }
-        self.decide(how, steps(&plan), question, change.work).await
+        self.change(how, steps(&plan), question, stop::UNDONE, change.work).await
     }
 
     /// Does something else that can be shown in steps.
@@ -63,6 +63,17 @@ impl<B: Stores> Session<B> {
         question: Option<String>,
         work: impl Future<Output = shardlet::Result<T>>,
     ) -> Result<Option<T>> {
+        self.change(how, steps, question, stop::NOT_KNOWN, work).await
+    }
+
+    async fn change<T>(
+        &self,
+        how: confirm::Change,
+        steps: Vec<Step>,
+        question: Option<String>,
+        abandoned: &str,
+        work: impl Future<Output = shardlet::Result<T>>,
+    ) -> Result<Option<T>> {
         if how.dry_run {
             self.output.list(&steps)?;
             return Ok(None);
@@ -70,7 +81,7 @@ impl<B: Stores> Session<B> {
         if let Some(question) = question {
             how.confirm(question).await?;
         }
-        let _changing = self.stop.changing();
+        let _changing = self.stop.changing(abandoned);
         Ok(Some(work.await?))
     }
 }

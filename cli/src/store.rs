@@ -8,12 +8,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::OsStringValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use serde::Deserialize;
 use shardlet::{SqlCredentials, SqlServer, Sqlite};
 
 use crate::failure::{Failure, Result};
+use crate::prompt;
 
 /// The options that say which store. One of the first two is needed, or a default profile.
 #[derive(Args, Default)]
@@ -27,7 +29,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, global = true, env = "SHARDLET_PROFILE", value_name = "NAME")]
     profile: Option<String>,
     /// The configuration file [default: shardlet/config.toml in the user's configuration directory]
-    #[arg(long, global = true, env = "SHARDLET_CONFIG", value_name = "FILE", value_parser = clap::builder::OsStringValueParser::new())]
+    #[arg(long, global = true, env = "SHARDLET_CONFIG", value_name = "FILE", value_parser = OsStringValueParser::new())]
     config: Option<OsString>,
     /// The login, if the connection string names none; a password is then needed
     #[arg(long, global = true, value_name = "NAME")]
@@ -111,7 +113,7 @@ impl StoreArgs {
     ///
     /// # Errors
     /// `Usage` if none is named; `Input` for a configuration file that cannot be understood; `File`.
-    pub(crate) fn open(&self) -> Result<Store> {
+    pub(crate) async fn open(&self) -> Result<Store> {
         let given = match (&self.password_env, &self.password_file, self.password_prompt) {
             (Some(name), ..) => Some(Password::Variable(name.clone())),
             (_, Some(path), _) => Some(Password::File(path.clone())),
@@ -119,7 +121,7 @@ impl StoreArgs {
             _ => None,
         };
         if let Some(store) = &self.store {
-            return open(store, Path::new(""), self.user.as_deref(), given);
+            return open(store, Path::new(""), self.user.as_deref(), given).await;
         }
         let (profile, directory) = self.profile()?;
         let theirs = match (profile.password_env, profile.password_file) {
@@ -128,7 +130,7 @@ impl StoreArgs {
             _ => profile.password_prompt.then_some(Password::Prompt),
         };
         let user = self.user.as_deref().or(profile.user.as_deref());
-        open(&profile.store, &directory, user, given.or(theirs))
+        open(&profile.store, &directory, user, given.or(theirs)).await
     }
 
     /// The profile that was asked for, or the default one, and the directory that its paths start from.
@@ -182,7 +184,7 @@ fn default_config() -> Option<PathBuf> {
     Some(base.join("shardlet").join("config.toml"))
 }
 
-fn open(store: &str, directory: &Path, user: Option<&str>, password: Option<Password>) -> Result<Store> {
+async fn open(store: &str, directory: &Path, user: Option<&str>, password: Option<Password>) -> Result<Store> {
     if let Some(path) = store.strip_prefix("sqlite:") {
         let directory = directory.join(path);
         return Ok(Store::Sqlite(Sqlite::open(&directory)?, directory));
@@ -198,7 +200,7 @@ fn open(store: &str, directory: &Path, user: Option<&str>, password: Option<Pass
             Ok(Store::SqlServer(server, login))
         }
         (Some(user), Some(password)) => {
-            let login = SqlCredentials::login(user, &password.read(user)?);
+            let login = SqlCredentials::login(user, &password.read(user).await?);
             Ok(Store::SqlServer(SqlServer::open_as(string, &login, shardlet::SqlServerOptions::default())?, login))
         }
         (Some(_), None) => {
@@ -210,16 +212,21 @@ fn open(store: &str, directory: &Path, user: Option<&str>, password: Option<Pass
 }
 
 impl Password {
-    fn read(self, user: &str) -> Result<String> {
+    async fn read(self, user: &str) -> Result<String> {
         match self {
             Self::Variable(name) => std::env::var(&name)
                 .map_err(|_| Failure::Usage(format!("the environment variable {name} is not set, or is no text"))),
             Self::File(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|error| Failure::file(&path, error))?;
+                // It may be a pipe, which may have nothing in it yet.
+                let file = path.clone();
+                let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
+                let text = read.map_err(std::io::Error::from).flatten().map_err(|error| Failure::file(&path, error))?;
                 Ok(text.lines().next().unwrap_or_default().to_owned())
             }
-            Self::Prompt => rpassword::prompt_password(format!("password of {user}: "))
-                .map_err(|error| Failure::file(Path::new("terminal"), error)),
+            Self::Prompt => {
+                let asked = prompt::password(format!("password of {user}: ")).await;
+                asked.map_err(|error| Failure::file(Path::new("terminal"), error))
+            }
         }
     }
 }
@@ -244,11 +251,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_store_that_is_none_is_not_shown() {
-        let refused = |store: &str| open(store, Path::new("."), None, None).map(drop).unwrap_err();
+    #[tokio::test]
+    async fn a_store_that_is_none_is_not_shown() {
         for store in ["Server=a;Password=hunter2", "sqlserver:Password=hunter2", "sqlserver:;;=hunter2"] {
-            assert!(!refused(store).message().unwrap().contains("hunter2"), "{store}");
+            let refused = open(store, Path::new("."), None, None).await.map(drop).unwrap_err();
+            assert!(!refused.message().unwrap().contains("hunter2"), "{store}");
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::location;
 use crate::map::{AnyBulk, Record};
 use crate::progress;
 use crate::session::{Session, steps_of};
+use crate::stop;
 
 /// How many faults of a file are told at most.
 const MOST_FAULTS: usize = 20;
@@ -341,7 +342,8 @@ async fn create<B: Stores>(session: &Session<B>, creations: &[Box<dyn AnyBulk>],
                 bar.finish_and_clear();
                 return Err(Failure::Interrupted("stopped between two batches".to_owned()));
             }
-            let _changing = session.stop.changing();
+            let abandoned = format!("{}; {done} of {total} mappings were there before it", stop::UNDONE);
+            let _changing = session.stop.changing(abandoned);
             match batch.work.await {
                 Ok(created) => done += created,
                 Err(error) => {

@@ -10,6 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::location;
 use crate::progress;
 use crate::session::{Session, steps_of};
+use crate::stop;
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
@@ -129,7 +130,7 @@ async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
             stopped = true;
             break;
         }
-        let _changing = session.stop.changing();
+        let _changing = session.stop.changing(stop::NOT_KNOWN);
         let outcome = match manager.upgrade_shard(place).await {
             Ok(done) => ShardUpgrade::Done(done),
             Err(error) if error.kind() == ErrorKind::NotFound => ShardUpgrade::Absent,

@@ -1,6 +1,7 @@
 //! Ctrl-C in the middle of an import: what is done stays and is counted, the stores agree, and the import goes on later.
 
 use std::fmt::Write;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -96,11 +97,46 @@ fn twice_abandons_the_change_under_way() {
     run.interrupt();
     let ran = run.wait().exits(130);
     assert!(ran.error()["message"].as_str().unwrap().contains("shardlet operation list"), "{ran:?}");
+    assert!(ran.err.contains("0 of 1000 mappings were there before it"), "{ran:?}");
     drop(held);
     let left = world.run_words("operation list -o json").ok().json();
     assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
     // It undoes what it meets.
     finishes(&world, &file, 0, 1_000);
+}
+
+/// Whoever has closed standard error is not told, and the change is waited for and abandoned as ever.
+#[test]
+fn nobody_there_to_be_told_is_no_fault() {
+    let world = World::filled();
+    let _held = world.hold("b");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = world.command(&["mapping", "add", "orders", "200..300", "--shard", "s/b"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    while world.rows("OperationsLogGlobal") == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    // Two that come at once are one.
+    let ended = loop {
+        signal(child.id(), "INT");
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+    };
+    assert_eq!(ended.code(), Some(130));
+}
+
+/// With `--quiet` nothing is said of the change that is waited for.
+#[test]
+fn quiet_waits_without_a_word() {
+    let world = World::filled();
+    let _held = world.hold("b");
+    let mut run = world.start(&["mapping", "add", "orders", "200..300", "--shard", "s/b", "--quiet"]);
+    run.until(|| world.rows("OperationsLogGlobal") > 0);
+    run.interrupt_until_it_ends();
+    let ran = run.wait().exits(130);
+    assert!(ran.err.starts_with("error: interrupted in the middle of an operation"), "{ran:?}");
 }
 
 /// A single change is the same: one signal waits for it, and it is done.

@@ -286,4 +286,28 @@ mod at_a_terminal {
         assert_eq!(code, 11, "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
+
+    /// The terminal shows again what is typed, and the exit code is that of an interruption.
+    #[test]
+    fn ctrl_c_at_the_password_gives_the_terminal_back() {
+        let world = World::empty();
+        let mut command = Command::new("sh");
+        let _ = command.envs(world.bare().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let _ = command.env("SHARDLET_STORE", "sqlserver:Server=tcp:127.0.0.1,1;Database=d");
+        let binary = env!("CARGO_BIN_EXE_shardlet");
+        // The shell is interrupted as well, and goes on.
+        let script = "trap : INT; stty echo; \"$0\" --user u --password-prompt map list; echo code $?; stty -a";
+        let _ = command.args(["-c", script, binary]);
+        let mut session = terminal(command);
+        let _ = session.exp_string("password of u: ").unwrap();
+        let _ = session.send("hunt").unwrap();
+        session.send_control('c').unwrap();
+        let _ = session.exp_string("error: interrupted; nothing was being changed").unwrap();
+        let _ = session.exp_string("code 130").unwrap();
+        let settings = session.exp_eof().unwrap();
+        let words: Vec<_> = settings.split_whitespace().map(|word| word.trim_end_matches(';')).collect();
+        for word in ["echo", "icanon", "isig"] {
+            assert!(words.contains(&word), "{word}: {settings}");
+        }
+    }
 }

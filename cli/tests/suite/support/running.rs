@@ -77,6 +77,13 @@ impl Running {
         signal(self.child.id(), "INT");
     }
 
+    /// Asks it to stop until it does. Two that come at once are one.
+    pub fn interrupt_until_it_ends(&mut self) {
+        while self.child.try_wait().unwrap().is_none() {
+            self.interrupt();
+        }
+    }
+
     /// Waits until something is so, which has to be before it ends.
     #[track_caller]
     pub fn until(&mut self, mut is_so: impl FnMut() -> bool) {
