@@ -62,8 +62,8 @@ pub(crate) struct Which {
     #[arg(allow_hyphen_values = true)]
     mapping: String,
     /// The token that owns the lock of the mapping
-    #[arg(long, value_name = "TOKEN")]
-    lock_token: Option<Uuid>,
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
+    lock_token: Option<LockToken>,
 }
 
 #[derive(Args)]
@@ -126,8 +126,8 @@ pub(crate) struct Split {
     #[arg(allow_hyphen_values = true)]
     at: String,
     /// The token that owns the lock of the mapping
-    #[arg(long, value_name = "TOKEN")]
-    lock_token: Option<Uuid>,
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
+    lock_token: Option<LockToken>,
     #[command(flatten)]
     change: Change,
 }
@@ -140,8 +140,8 @@ pub(crate) struct Merge {
     #[arg(allow_hyphen_values = true)]
     at: String,
     /// The token that owns the locks of both mappings
-    #[arg(long, value_name = "TOKEN")]
-    lock_token: Option<Uuid>,
+    #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
+    lock_token: Option<LockToken>,
     #[command(flatten)]
     change: Change,
 }
@@ -204,8 +204,8 @@ pub(crate) struct Lock {
     #[arg(allow_hyphen_values = true)]
     mapping: String,
     /// The token, a GUID; a new one is made and shown without it
-    #[arg(long)]
-    token: Option<Uuid>,
+    #[arg(long, value_parser = parse_token)]
+    token: Option<LockToken>,
     #[command(flatten)]
     change: Change,
 }
@@ -218,8 +218,8 @@ pub(crate) struct Unlock {
     #[arg(allow_hyphen_values = true)]
     mapping: Option<String>,
     /// The token that owns the lock
-    #[arg(long, required_unless_present = "force")]
-    token: Option<Uuid>,
+    #[arg(long, required_unless_present = "force", value_parser = parse_token)]
+    token: Option<LockToken>,
     /// Unlocks it whoever owns the lock
     #[arg(long, conflicts_with = "token", requires = "mapping")]
     force: bool,
@@ -297,12 +297,19 @@ impl Which {
     async fn find<B: Stores>(&self, session: &Session<B>) -> Result<(Box<dyn AnyMap<B>>, Record, LockToken)> {
         let map = session.map(&self.map).await?;
         let mapping = keys::mapping(&*map, &self.mapping).await?;
-        Ok((map, mapping, token(self.lock_token)))
+        Ok((map, mapping, self.lock_token.unwrap_or(LockToken::NONE)))
     }
 }
 
-fn token(given: Option<Uuid>) -> LockToken {
-    given.map_or(LockToken::NONE, LockToken::from)
+/// A token that can own a lock. For `clap`.
+///
+/// The two that cannot own one say to the library "none" and "whoever owns it"; the latter is what `--force` is for, which asks.
+fn parse_token(text: &str) -> std::result::Result<LockToken, String> {
+    let token = LockToken::from(text.parse::<Uuid>().map_err(|error| error.to_string())?);
+    if token == LockToken::NONE || token == LockToken::FORCE_UNLOCK {
+        return Err("this token cannot own a lock".to_owned());
+    }
+    Ok(token)
 }
 
 impl Sessions {
@@ -392,7 +399,7 @@ impl Split {
         if map.info().kind() == ShardMapKind::Range && mapping.low == at {
             return Err(Failure::NoChange("a range begins at this key already".to_owned()));
         }
-        let change = map.split(&mapping, token(self.lock_token), &at);
+        let change = map.split(&mapping, self.lock_token.unwrap_or(LockToken::NONE), &at);
         if let Some(parts) = session.carry_out(self.change, change, None).await? {
             session.output.list(&parts.iter().map(|part| MappingRow::of(map.info(), part)).collect::<Vec<_>>())?;
         }
@@ -412,7 +419,7 @@ impl Merge {
         let left = if before.is_empty() { Vec::new() } else { map.mappings(Some(&before), None).await? };
         let left = left.last().filter(|left| left.high.as_ref() == Some(&at));
         let none = || Failure::NotFound("no range ends at this key, so there are no two to join".to_owned());
-        let change = map.merge(left.ok_or_else(none)?, &right, token(self.lock_token));
+        let change = map.merge(left.ok_or_else(none)?, &right, self.lock_token.unwrap_or(LockToken::NONE));
         if let Some(merged) = session.carry_out(self.change, change, None).await? {
             show(session, &*map, &merged)?;
         }
@@ -498,7 +505,7 @@ impl Lock {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
         let mapping = keys::mapping(&*map, &self.mapping).await?;
-        let token = self.token.map_or_else(LockToken::random, LockToken::from);
+        let token = self.token.unwrap_or_else(LockToken::random);
         let steps = steps_of([("global store", format!("lock mapping {}", mapping.id))]);
         if session.decide(self.change, steps, None, map.lock(&mapping, token)).await?.is_some() {
             let locked = map.holder(&mapping.low).await?;
@@ -512,7 +519,7 @@ impl Lock {
 impl Unlock {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
-        let token = if self.force { LockToken::FORCE_UNLOCK } else { token(self.token) };
+        let token = if self.force { LockToken::FORCE_UNLOCK } else { self.token.unwrap_or(LockToken::NONE) };
         let Some(text) = &self.mapping else {
             let steps = steps_of([("global store", "unlock all mappings of the token")]);
             let unlocked = session.decide(self.change, steps, None, map.unlock_all(token)).await?;

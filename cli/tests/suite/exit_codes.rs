@@ -116,7 +116,15 @@ fn words_that_are_no_command_exit_with_2() {
         "shard update orders s/a --enable --disable",
         "mapping add orders 1..2",
         "mapping lock orders 5 --token five",
+        "mapping lock orders 0..100 --token ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "mapping lock orders 0..100 --token 00000000-0000-0000-0000-000000000000",
         "mapping unlock orders",
+        // Force has a word of its own, and asks.
+        "mapping unlock orders 300.. --token ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "mapping unlock orders --token 00000000-0000-0000-0000-000000000000",
+        "mapping split orders 400 --lock-token ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "mapping merge orders 100 --lock-token 00000000-0000-0000-0000-000000000000",
+        "mapping offline orders 300.. --yes --lock-token ffffffff-ffff-ffff-ffff-ffffffffffff",
         "mapping unlock orders --force",
         "mapping unlock orders 5 --force --token 6f9619ff-8b86-d011-b42d-00c04fc964ff",
         "mapping move orders 5",
@@ -134,11 +142,13 @@ fn words_that_are_no_command_exit_with_2() {
         "store show --password-prompt --password-env X",
         "completions nosuchshell",
     ];
+    let before = world.content();
     for words in wrong {
         let ran = world.run_words(words).exits(2);
         assert_eq!(ran.out, "", "{words}");
         assert!(!ran.err.is_empty(), "{words}");
     }
+    assert_eq!(world.content(), before);
 }
 
 /// Every verb that needs a store says that there is none.
