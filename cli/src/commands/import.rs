@@ -80,6 +80,16 @@ struct Wanted {
     status: MappingStatus,
 }
 
+/// All that is in a file, or on standard input.
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return std::fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    let _ = std::io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn batch_size(text: &str) -> std::result::Result<usize, String> {
     let most = BulkOptions::MAX_BATCH_SIZE;
     let size = text.parse().ok().filter(|size| (1..=most).contains(size));
@@ -89,7 +99,7 @@ fn batch_size(text: &str) -> std::result::Result<usize, String> {
 impl Import {
     pub(super) async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
-        let rows = self.read()?;
+        let rows = self.read().await?;
         let wanted = self.understood(map.info(), &map.shards().await?, rows)?;
         let there = map.mappings(None, None).await?;
         self.check(map.info(), &wanted, &there)?;
@@ -135,14 +145,19 @@ impl Import {
     }
 
     /// The rows of the file.
-    fn read(&self) -> Result<Vec<FileRow>> {
-        let mut text = String::new();
-        let read = if self.file == Path::new("-") {
-            std::io::stdin().lock().read_to_string(&mut text).map(drop)
-        } else {
-            std::fs::File::open(&self.file).and_then(|mut file| file.read_to_string(&mut text)).map(drop)
-        };
-        read.map_err(|error| Failure::file(&self.file, error))?;
+    async fn read(&self) -> Result<Vec<FileRow>> {
+        let path = self.file.clone();
+        // On a thread of its own: who writes the other end of a pipe may take its time, and Ctrl-C is to end that.
+        let read = tokio::task::spawn_blocking(move || bytes_of(&path)).await.map_err(std::io::Error::other);
+        let bytes = read.flatten().map_err(|error| {
+            let text = format!("{error}; nothing was changed");
+            Failure::file(&self.file, std::io::Error::new(error.kind(), text))
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+            self.fault(format!("line {line}: this is not text in UTF-8"))
+        })?;
         let text = text.trim_start_matches('\u{feff}');
         let named_json = self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         match self.format {

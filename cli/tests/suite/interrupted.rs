@@ -1,11 +1,12 @@
 //! Ctrl-C in the middle of an import: what is done stays and is counted, the stores agree, and the import goes on later.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::{Ran, World, signal};
+use crate::support::{Ran, Running, World, signal};
 
 /// A map with a mapping on `s/a`, beside which others are created in whole batches.
 fn begun() -> World {
@@ -153,4 +154,19 @@ fn a_single_change_is_done() {
     assert_eq!(ran.json()["low"], "200");
     let _ = world.run_words("mapping lookup orders 250").ok();
     world.agrees();
+}
+
+/// Who writes the other end of a pipe may never end; the user may.
+#[test]
+fn reading_what_does_not_end_is_interrupted() {
+    let world = World::filled();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let command = world.command(&["mapping", "import", "orders", "-", "-o", "json"]);
+    let run = Running::start_on(command, reader.into());
+    // More than a pipe holds: when all of it is written, it is being read.
+    writer.write_all(format!("low,high,shard\n{}", "200,300,s/b\n".repeat(100_000)).as_bytes()).unwrap();
+    run.interrupt();
+    let error = run.wait().exits(130).error();
+    assert!(error["message"].as_str().unwrap().contains("nothing was being changed"), "{error}");
+    drop(writer);
 }

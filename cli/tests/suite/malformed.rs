@@ -220,3 +220,21 @@ fn schema_information_makes_a_round_trip() {
     assert_eq!(world.run_words("schema show copy -o json").ok().out, shown);
     let _ = world.run(&["schema", "set", "copy", "--file", &file]).exits(17);
 }
+
+/// What cannot be read, or is no text, is told before anything is changed.
+#[test]
+fn files_that_are_no_text() {
+    let world = world();
+    let before = world.content();
+    let (text, directory) = (world.path().join("latin.csv"), world.path().join("directory.csv"));
+    std::fs::write(&text, b"low,high,shard\n1,2,s/a\n2,3,s/\xe4\n").unwrap();
+    std::fs::create_dir(&directory).unwrap();
+    for (file, kind, part) in [(text, "invalid_input", "line 3: "), (directory, "file", "directory.csv: ")] {
+        let ran = world.run(&["mapping", "import", "m", file.to_str().unwrap(), "-o", "json"]).exits(5);
+        let error = ran.error();
+        assert_eq!(error["kind"], kind, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(part) && message.ends_with("; nothing was changed"), "{message}");
+        assert_eq!(world.content(), before);
+    }
+}

@@ -36,14 +36,19 @@ pub struct Running {
 
 impl Running {
     /// Starts a command, with `input` as its standard input.
-    pub fn start(mut command: Command, input: Option<&str>) -> Self {
-        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
-        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub fn start(command: Command, input: Option<&str>) -> Self {
+        let mut run = Self::start_on(command, if input.is_some() { Stdio::piped() } else { Stdio::null() });
         if let Some(input) = input {
             // One that reads none of it ends before.
-            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            let _ = run.child.stdin.take().unwrap().write_all(input.as_bytes());
         }
+        run
+    }
+
+    /// Starts a command on this standard input.
+    pub fn start_on(mut command: Command, stdin: Stdio) -> Self {
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::default();
         let out = drain(child.stdout.take().unwrap(), Arc::default());
         let err = drain(child.stderr.take().unwrap(), Arc::clone(&said));
