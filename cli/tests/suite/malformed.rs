@@ -169,8 +169,9 @@ fn what_is_no_text_or_holds_nothing() {
     std::fs::write(&file, b"low,high,shard\n1,2,s/\xff\n").unwrap();
     let file = file.to_str().unwrap();
     let error = world.run(&["mapping", "import", "m", file, "-o", "json"]).exits(5).error();
-    assert_eq!(error["kind"], "file");
-    assert!(error["message"].as_str().unwrap().contains("rows.csv"), "{error}");
+    assert_eq!(error["kind"], "invalid_input");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("rows.csv") && message.contains("line 2"), "{error}");
     for (name, text) in [("rows.csv", ""), ("rows.csv", "\n\n"), ("rows.csv", "low,high,shard\n"), ("rows.json", "[]")]
     {
         let file = world.write(name, text);
