@@ -70,6 +70,19 @@ fn locations(operation: &GlobalOperation) -> Vec<ShardLocation> {
     locations
 }
 
+/// The text with its control characters escaped: names may hold line feeds and tabs.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_debug());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 impl fmt::Display for PendingOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.id, self.name)?;
@@ -77,13 +90,13 @@ impl fmt::Display for PendingOperation {
             write!(f, ", shard map {:?}", map.name())?;
         }
         for location in &self.locations {
-            write!(f, ", {location}")?;
+            write!(f, ", {}", one_line(&location.to_string()))?;
         }
         if self.undo_started {
             f.write_str(", being undone")?;
         }
         match &self.unreadable {
-            Some(error) => write!(f, ", cannot be read: {error}"),
+            Some(error) => write!(f, ", cannot be read: {}", one_line(&error.to_string())),
             None => Ok(()),
         }
     }
@@ -150,5 +163,25 @@ impl<B: Stores> ShardMapManager<B> {
 
     fn coordinator(&self) -> Coordinator<'_, B> {
         Coordinator::new(&self.shared.stores, &self.shared.options.retry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_told_in_one_line_whatever_its_names_are() {
+        let operation = PendingOperation {
+            id: OperationId::random(),
+            name: Cow::Borrowed("AddShard"),
+            shard_map: None,
+            locations: vec![ShardLocation::new("serv\ner", "data\tb\u{85}a 'x' \\ ü")],
+            undo_started: true,
+            unreadable: Some(Error::damaged("two\r\nlines")),
+        };
+        let told = operation.to_string();
+        assert!(!told.contains(char::is_control), "{told:?}");
+        assert!(told.contains("serv\\ner") && told.contains("data\\tb\\u{85}a 'x' \\ ü"), "{told:?}");
     }
 }
