@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing here does I/O, and every value can be cloned cheaply and sent between threads.
 
+mod description;
 mod id;
 mod location;
 mod mapping;
@@ -16,13 +17,14 @@ mod shard_map;
 mod status;
 mod version;
 
+pub(crate) use description::{check_description, readable_description};
 pub use id::{LockToken, MappingId, OperationId, ShardId, ShardMapId, ShardVersion};
 pub use location::{Place, Protocol, ShardLocation};
 pub use mapping::{
     KeyedMapping, Mapping, MappingFilter, MappingRecord, PointMapping, Points, RangeMapping, Ranges, Shape,
 };
 pub use name::ShardMapName;
-pub(crate) use name::{check_characters, check_text, folded};
+pub(crate) use name::{check_text, folded};
 pub use rights::StoreRights;
 pub use sessions::{SessionPolicy, SessionsEnded};
 pub use shard::Shard;

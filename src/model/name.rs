@@ -67,16 +67,16 @@ pub(crate) fn check_text(what: &str, name: &str, longest: usize) -> Result<()> {
         // A document would lose it, too.
         return Err(Error::invalid_input(format!("the {what} name is blank")));
     }
-    check_characters(&format!("{what} name"), name, longest)
+    let forbidden = |c: char| matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' | '\r');
+    check_characters(&format!("{what} name"), name, longest, forbidden)
 }
 
 /// Checks the length and the characters of a text that may be blank.
-pub(crate) fn check_characters(what: &str, text: &str, longest: usize) -> Result<()> {
+pub(super) fn check_characters(what: &str, text: &str, longest: usize, forbidden: impl Fn(char) -> bool) -> Result<()> {
     let length = text.encode_utf16().count();
     if length > longest {
         return Err(Error::invalid_input(format!("the {what} has {length} UTF-16 code units; {longest} are allowed")));
     }
-    let forbidden = |c: char| matches!(c, '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' | '\r');
     match text.chars().find(|c| forbidden(*c)) {
         Some(c) => Err(Error::invalid_input(format!("the {what} holds the character U+{:04X}", u32::from(c)))),
         None => Ok(()),

@@ -199,12 +199,7 @@ async fn the_columns_of_the_log_are_checked() {
 
 #[tokio::test]
 async fn the_columns_of_descriptions_are_checked() {
-    let wrong = vec![
-        (Type::Text, Value::Null),
-        (Type::Text, "\u{1b}[2J".into()),
-        (Type::Text, "x".repeat(1_001).into()),
-        (Type::Int, 1.into()),
-    ];
+    let wrong = vec![(Type::Text, Value::Null), (Type::Int, 1.into())];
     let columns: Columns =
         vec![("ShardId", Type::Uuid, SHARD.into(), guids()), ("Description", Type::Text, "north".into(), wrong)];
     each_column_is_checked("ListShardDescriptions", columns, async |server| {

@@ -232,7 +232,7 @@ async fn shards_are_described() {
     assert_eq!(map.shards().await.unwrap(), made, "no version has changed");
 
     let long = "😀".repeat(Shard::MAX_DESCRIPTION_LENGTH / 2) + "x";
-    for bad in [long.as_str(), "a\0", "a\u{1b}[2J", "a\r\nb", "\u{7}", "\u{ffff}"] {
+    for bad in [long.as_str(), "a\0", "a\u{1b}[2J", "a\r\nb", "\u{7}", "\u{7f}", "\u{85}", "a\u{9b}2J", "\u{ffff}"] {
         let outcome = map.describe_shard(&made[0], bad).await;
         let error = refused(outcome, ErrorKind::InvalidInput, ErrorCode::InvalidArgument, &format!("{bad:.9?}"));
         assert_eq!((error.operation(), error.shard_map()), (Some("DescribeShard"), Some("m")));
@@ -296,6 +296,31 @@ async fn stores_that_have_no_table_of_descriptions_get_it_with_the_first() {
     let reopened = ShardMapManager::open(sqlite(&directory), Options::default()).await.unwrap();
     let map = reopened.list_shard_map::<i32>("m").await.unwrap();
     assert_eq!(map.shard_descriptions().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_description_that_was_written_by_hand_is_shown_without_what_no_client_writes() {
+    let directory = directory();
+    let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+    let map = manager.create_list_shard_map::<i32>("m").await.unwrap();
+    let made = shards(&map, 2).await;
+    for shard in &made {
+        map.describe_shard(shard, "by a client").await.unwrap();
+    }
+    let file = raw(&global_file(directory.path()));
+    let change = r#"UPDATE "__ShardManagement.ShardDescriptionsGlobal" SET "Description" = ?1 WHERE "ShardId" = ?2"#;
+    let longer = "x".repeat(Shard::MAX_DESCRIPTION_LENGTH + 1);
+    for (written, shown) in [
+        ("north\r\nand\tsouth\r\n", "north\nand\tsouth\n"),
+        ("\ra\r\r\n", "\u{fffd}a\u{fffd}\n"),
+        ("\u{1b}[2J\0\u{7f}\u{85}\u{9b}\u{ffff}", "\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+        (longer.as_str(), longer.as_str()),
+        ("", ""),
+    ] {
+        assert_eq!(file.execute(change, [written, &made[0].id().to_string()]).unwrap(), 1);
+        let expected = HashMap::from([(made[0].id(), shown.to_owned()), (made[1].id(), "by a client".to_owned())]);
+        assert_eq!(map.shard_descriptions().await.unwrap(), expected);
+    }
 }
 
 /// One that no store knows, in the same map.

@@ -594,7 +594,8 @@ fn is_plausible(table: &str, column: &str, value: &str) -> bool {
     match column {
         "StoreVersionMajor" | "StoreVersionMinor" => ["-1", "7"].contains(&value),
         "Name" | "ServerName" | "DatabaseName" => guid || value == "'no guid'",
-        "Description" => guid || ["'no guid'", "''", "'   '"].contains(&value),
+        // People write it by hand, too: what no client would is shown as another character.
+        "Description" => guid || ["'no guid'", "''", "'   '", "char(1)"].contains(&value),
         "Port" | "KeyType" => value == "7",
         "MinValue" | "MaxValue" => value == "x''" || (column, value) == ("MaxValue", "NULL"),
         "OperationCode" => value == "7",
