@@ -71,7 +71,8 @@ impl<B: Stores> ShardMapManager<B> {
     ///
     /// # Errors
     /// `AlreadyExists` if there is a store and the mode is [`CreateMode::Keep`]; `Unavailable` if the database cannot be
-    /// made or written; `StoreDamaged` if there is something else in its place.
+    /// made or written; `StoreDamaged` if there is something else in its place. With [`CreateMode::Replace`] also `Transient` if it
+    /// and a client at work waited for each other: nothing was changed, and it can be repeated.
     pub async fn create(backend: B, mode: CreateMode, options: Options) -> Result<Self> {
         backend.create_global(mode).await.map_err(|error| factory(error, "CreateSqlShardMapManager"))?;
         Self::open(backend, options).await
@@ -147,7 +148,8 @@ impl<B: Stores> ShardMapManager<B> {
     /// One transaction on the global store. Cancel safe: the store is there whole or not at all.
     ///
     /// # Errors
-    /// `Credentials` if the login may not drop tables; `TimedOut` if another client is installing or keeps a table locked;
+    /// `Credentials` if the login may not drop tables, or see whether there are any; `TimedOut` if another client is installing or
+    /// keeps a table locked; `Transient` if it and a client at work waited for each other: nothing was dropped, and it can be repeated;
     /// `OutcomeUnknown` if the answer to the commit was lost; `Unavailable`; `StoreDamaged` if there is something else in its
     /// place.
     ///

@@ -24,10 +24,12 @@ const INSTALLATION_LOCK: Duration = Duration::from_secs(60);
 /// Ends a batch of a script, alone on its line.
 const SEPARATOR: &str = "GO";
 
-/// One row for each table of a global store that is there.
+/// One row for each table of a global store that is there, and one of NULL where the login would not see them.
 const ANY_GLOBAL_TABLE: &str = "SELECT t.name FROM (VALUES (N'ShardMapManagerGlobal'), (N'ShardMapsGlobal'), \
      (N'ShardsGlobal'), (N'ShardMappingsGlobal'), (N'OperationsLogGlobal'), (N'ShardedDatabaseSchemaInfosGlobal')) AS t (name) \
-     WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NOT NULL";
+     WHERE OBJECT_ID(N'__ShardManagement.' + t.name, N'U') IS NOT NULL \
+     UNION ALL SELECT NULL WHERE SERVERPROPERTY('babelfish') IS NULL AND SCHEMA_ID(N'__ShardManagement') IS NOT NULL \
+     AND HAS_PERMS_BY_NAME(N'__ShardManagement', N'SCHEMA', N'VIEW DEFINITION') = 0";
 
 impl StoreKind {
     /// All columns, because version 1.0 had others; one column of another name where only the version table is missing.
@@ -261,16 +263,26 @@ pub(super) async fn drop_global(pooled: &mut Pooled, limit: Duration) -> Result<
     if let Some(first) = batches(StoreKind::Global.tables()).next() {
         begin(pooled, first, limit).await?;
     }
-    let there = pooled.ask(ANY_GLOBAL_TABLE, &[], limit).await;
-    if !there.as_ref().is_ok_and(|tables| !tables.is_empty()) {
+    let tables = pooled.ask(ANY_GLOBAL_TABLE, &[], limit).await;
+    let is_seen = |row: &Row| row.try_get::<&str, _>(0).ok().flatten().is_some();
+    if !tables.as_ref().is_ok_and(|tables| tables.iter().any(is_seen)) {
         // The lock goes, too. A broken connection ends by itself.
         let _ = batch(pooled, "ROLLBACK TRANSACTION", limit).await;
-        return there.map(|_| false);
+        return if tables?.is_empty() { Ok(false) } else { Err(unseen()) };
     }
     tracing::info!("dropping the global store");
     drop_tables(pooled, limit).await?;
     batch(pooled, "COMMIT TRANSACTION", limit).await?;
     Ok(true)
+}
+
+/// The error where nothing tells whether there is a store.
+fn unseen() -> Error {
+    Error::new(
+        ErrorKind::Credentials,
+        ErrorCode::StorageOperationFailure,
+        "the login may not see whether the database holds a shard map manager store",
+    )
 }
 
 /// What to do about a store that is there.
