@@ -63,10 +63,28 @@ fn entry(path: &Path) -> Option<Entry> {
 
 #[cfg(unix)]
 fn access(path: &Path, data: &std::fs::Metadata) -> (bool, bool) {
-    use rustix::fs::{Access, AtFlags, CWD, accessat};
-    let may = |wish| accessat(CWD, path, wish, AtFlags::EACCESS).is_ok();
+    use rustix::fs::{Access, CWD, accessat};
+    let may = |wish| is_allowed(is_one_user(), |flags| accessat(CWD, path, wish, flags));
     let write = if data.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
     (may(Access::READ_OK), may(write))
+}
+
+/// Asks for the effective user. Old sandboxes refuse every request with flags as forbidden, which says nothing of the file: without
+/// flags it is the real user who is asked for, often the same.
+#[cfg(unix)]
+fn is_allowed(one_user: bool, ask: impl Fn(rustix::fs::AtFlags) -> rustix::io::Result<()>) -> bool {
+    use rustix::fs::AtFlags;
+    match ask(AtFlags::EACCESS) {
+        Err(rustix::io::Errno::PERM) if one_user => ask(AtFlags::empty()).is_ok(),
+        answer => answer.is_ok(),
+    }
+}
+
+/// True if the process works as who has started it.
+#[cfg(unix)]
+fn is_one_user() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    getuid() == geteuid() && getgid() == getegid()
 }
 
 /// Elsewhere a file says whether it may be written, and a directory does not.
@@ -91,6 +109,23 @@ mod tests {
         let rights = decide(Path::new("/data/gsm.db"), Path::new("/data/locks"), entry);
         assert!(rights.ends_sessions);
         [rights.reads, rights.changes, rights.installs]
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_may_not_ask_for_the_effective_user_asks_for_the_real_one_if_it_is_the_same() {
+        use rustix::fs::AtFlags;
+        use rustix::io::Errno;
+        for (with_flags, without, one_user, allowed) in [
+            (Ok(()), Err(Errno::ACCESS), true, true),
+            (Err(Errno::ACCESS), Ok(()), true, false),
+            (Err(Errno::PERM), Ok(()), true, true),
+            (Err(Errno::PERM), Err(Errno::PERM), true, false),
+            (Err(Errno::PERM), Ok(()), false, false),
+        ] {
+            let ask = |flags| if flags == AtFlags::EACCESS { with_flags } else { without };
+            assert_eq!(is_allowed(one_user, ask), allowed, "{with_flags:?}, {without:?}, {one_user}");
+        }
     }
 
     #[test]
