@@ -94,8 +94,9 @@ fn modules_use_only_what_their_layer_allows() {
 }
 
 /// Calls of `GlobalStore` and `LocalStore` that write.
-const WRITES: [&str; 13] = [
+const WRITES: [&str; 14] = [
     "create_global",
+    "drop_global",
     "upgrade_global",
     "upgrade_local",
     "add_shard_map",

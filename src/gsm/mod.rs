@@ -7,7 +7,11 @@
 //! Invariant: a call that fails has changed nothing, unless its error is of kind
 //! [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). Every call compares the store's version first and answers
 //! [`Refusal::StoreVersionMismatch`](crate::error::Refusal::StoreVersionMismatch) if it is not
-//! [usable](crate::StoreVersion::is_usable); an upgrade is there for one that is older.
+//! [usable](crate::StoreVersion::is_usable); an upgrade is there for one that is older. Excepted are the calls that are about the
+//! store as a whole, whatever version it has: [`global_version`](GlobalStore::global_version),
+//! [`global_rights`](GlobalStore::global_rights), [`upgrade_global`](GlobalStore::upgrade_global),
+//! [`create_global`](GlobalStore::create_global) and [`drop_global`](GlobalStore::drop_global); and
+//! [`lock_operation`](GlobalStore::lock_operation), which reads nothing of it.
 
 mod request;
 #[cfg(feature = "sql-server")]

@@ -120,8 +120,8 @@ impl<B: Stores> ShardMapManager<B> {
     /// Undoes one unfinished operation: true if this call undid it, false if there is no such operation any more. An operation
     /// that another client is at work on is waited for, not disturbed, and is then gone.
     ///
-    /// One read of the global store, then two requests to it and one or two to shards. Cancel safe: what is not undone stays
-    /// pending.
+    /// One read of the global store, then two requests to it and one to the shard, or up to four to the two shards of a move. Cancel
+    /// safe: what is not undone stays pending.
     ///
     /// # Errors
     /// `PendingOperation` if it cannot be undone now, with the cause as source; `TimedOut` if another client keeps its lock;
@@ -141,8 +141,8 @@ impl<B: Stores> ShardMapManager<B> {
     /// until an interrupted split is undone, opening a connection for its keys fails with kind `PendingOperation`. An
     /// operation that another client is at work on is waited for, not disturbed.
     ///
-    /// One read of the global store, then two requests to it and one or two to shards for each operation. Cancel safe:
-    /// what is not undone stays pending.
+    /// One read of the global store, then for each operation two requests to it and one to the shard, or up to four to the two
+    /// shards of a move. Cancel safe: what is not undone stays pending.
     ///
     /// # Errors
     /// `PendingOperation` if one cannot be undone now, with the cause as source; `TimedOut` if another client keeps its

@@ -50,8 +50,8 @@ pub trait Mapping: sealed::Sealed + Clone + fmt::Debug + fmt::Display + Send + S
     #[doc(hidden)]
     fn presented(&self) -> LockToken;
 
-    /// A handle of a record that a map has given, which presents the token. For tools that keep records, because they know the
-    /// type of a map's keys only when they run.
+    /// A handle of a record, which presents the token. Nothing is checked: only for records that a map of this kind and this type of
+    /// keys has given, unchanged. For tools that keep records, because they know the type of a map's keys only when they run.
     fn from_record(record: Arc<MappingRecord>, presented: LockToken) -> Self;
 }
 

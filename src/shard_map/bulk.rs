@@ -263,8 +263,9 @@ impl<M: Mapping, B: Stores> BulkCreation<M, B> {
     /// that is gone by then, or is not what it was, the first mapping of the batch is created alone, in another operation than the one
     /// that was planned, and the rest is the next batch. If it fails, or is dropped, none of its mappings is there once
     /// the next client has come by, except where the outcome is unknown, and it is the next batch again. Where it was dropped after
-    /// its last step it has happened all the same: then it is refused with kind `AlreadyExists` or `Overlaps`, and
-    /// [`skip_existing`](Self::skip_existing) helps.
+    /// its last step it has happened all the same: then it is refused with kind `AlreadyExists` or `Overlaps`, or
+    /// `Disabled` if the shard was marked offline meanwhile, and [`skip_existing`](Self::skip_existing) helps. The same goes for one
+    /// that failed with kind `OutcomeUnknown` and has happened.
     ///
     /// # Errors
     /// Of the operation: `AlreadyExists` or `Overlaps` if a key is mapped; `NotFound` if the shard is gone; `Disabled` if it is
