@@ -6,7 +6,7 @@ use crate::error::Result;
 
 /// Checks a description that is to be written. It is printed on terminals, so that it may hold no control characters, of either
 /// block, but tabs and line feeds.
-pub(crate) fn check_description(text: &str) -> Result<()> {
+pub(super) fn check_description(text: &str) -> Result<()> {
     check_characters("description of a shard", text, Shard::MAX_DESCRIPTION_LENGTH, is_forbidden)
 }
 

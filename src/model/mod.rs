@@ -17,7 +17,7 @@ mod shard_map;
 mod status;
 mod version;
 
-pub(crate) use description::{check_description, readable_description};
+pub(crate) use description::readable_description;
 pub use id::{LockToken, MappingId, OperationId, ShardId, ShardMapId, ShardVersion};
 pub use location::{Place, Protocol, ShardLocation};
 pub use mapping::{

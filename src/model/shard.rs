@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{ShardId, ShardLocation, ShardMapId, ShardStatus, ShardVersion};
+use crate::error::Result;
 
 /// A database that is registered in a shard map, as it was when it was read.
 ///
@@ -20,6 +21,15 @@ pub struct Shard {
 impl Shard {
     /// The longest description, in UTF-16 code units (the column is `nvarchar(1000)`).
     pub const MAX_DESCRIPTION_LENGTH: usize = 1_000;
+
+    /// Whether a text can be the description of a shard, as `describe_shard` of a shard map checks it. Sends nothing to a store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is longer than
+    /// [`MAX_DESCRIPTION_LENGTH`](Self::MAX_DESCRIPTION_LENGTH) or holds control characters other than tabs and line feeds.
+    pub fn check_description(description: &str) -> Result<()> {
+        super::description::check_description(description)
+    }
 
     /// A shard as a store holds it. For backends; applications get theirs from a shard map.
     #[must_use]
@@ -86,5 +96,20 @@ impl std::hash::Hash for Shard {
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.location)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_has_1000_characters_at_most_and_no_control_characters() {
+        for good in ["", "a\tb\nc", "表".repeat(1_000).as_str()] {
+            assert!(Shard::check_description(good).is_ok(), "{good:?}");
+        }
+        for bad in ["a".repeat(1_001).as_str(), "😀".repeat(501).as_str(), "a\u{7}", "a\rb"] {
+            assert!(Shard::check_description(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -147,6 +147,14 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
         self.update(mapping, update, |mapping, _| mapping)
     }
 
+    /// Changes a mapping, and says what became of open sessions where it goes offline.
+    ///
+    /// # Errors
+    /// As [`update_mapping`](Self::update_mapping).
+    pub fn update_mapping_with(&self, mapping: M, update: &MappingUpdate) -> Operation<(M, SessionsEnded)> {
+        self.update(mapping, update, |mapping, ended| (mapping, ended))
+    }
+
     /// Takes a mapping offline: from now on opening a connection for one of its keys fails with kind `Offline`, and sessions
     /// that are open are ended, also when the mapping that routed them has been split or merged since.
     ///
@@ -161,8 +169,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     /// # Errors
     /// As [`update_mapping`](Self::update_mapping).
     pub fn mark_mapping_offline_with(&self, mapping: M, sessions: SessionPolicy) -> Operation<(M, SessionsEnded)> {
-        let update = MappingUpdate::new().status(MappingStatus::Offline).sessions(sessions);
-        self.update(mapping, &update, |mapping, ended| (mapping, ended))
+        self.update_mapping_with(mapping, &MappingUpdate::new().status(MappingStatus::Offline).sessions(sessions))
     }
 
     /// Puts a mapping online.

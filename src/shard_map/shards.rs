@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Operation, ShardMap};
 use crate::error::{ErrorCategory, ErrorKind, Refusal, Result};
 use crate::gsm::OperationCode;
-use crate::model::{Mapping, Shard, ShardId, ShardLocation, ShardStatus, check_description};
+use crate::model::{Mapping, Shard, ShardId, ShardLocation, ShardStatus};
 use crate::operation::{Request, Stores, add_shard, remove_shard, update_shard};
 
 impl<M: Mapping, B: Stores> ShardMap<M, B> {
@@ -138,7 +138,7 @@ impl<M: Mapping, B: Stores> ShardMap<M, B> {
     pub async fn describe_shard(&self, shard: &Shard, description: &str) -> Result<()> {
         let about = |error: crate::Error| self.about_shards(error.with_operation("DescribeShard"));
         self.own_shard(shard).map_err(about)?;
-        check_description(description).map_err(about)?;
+        Shard::check_description(description).map_err(about)?;
         self.stores().describe_shard(self.id(), shard.id(), description).await.map_err(about)
     }
 
