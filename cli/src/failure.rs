@@ -69,6 +69,8 @@ pub(crate) enum Failure {
     Output(std::io::Error),
     /// The runtime could not be started.
     Start(std::io::Error),
+    /// One of the others, with what to do next.
+    Advised(Box<Failure>, String),
 }
 
 impl From<Error> for Failure {
@@ -80,6 +82,24 @@ impl From<Error> for Failure {
 impl Failure {
     pub(crate) fn file(path: &Path, error: std::io::Error) -> Self {
         Self::File(path.to_owned(), error)
+    }
+
+    /// The same with what to do next, in place of what is said of all of its kind.
+    pub(crate) fn next(self, advice: impl Into<String>) -> Self {
+        let failure = match self {
+            Self::Advised(failure, _) => failure,
+            failure => Box::new(failure),
+        };
+        Self::Advised(failure, advice.into())
+    }
+
+    /// The error of the library, if it is one.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Library(error) => Some(error),
+            Self::Advised(failure, _) => failure.error(),
+            _ => None,
+        }
     }
 
     /// What `shardlet` exits with.
@@ -98,6 +118,7 @@ impl Failure {
             Self::NoChange(_) => 17,
             Self::Interrupted(_) => 130,
             Self::Start(_) => 70,
+            Self::Advised(failure, _) => failure.exit_code(),
         }
     }
 
@@ -119,6 +140,7 @@ impl Failure {
             Self::NoChange(_) => "no_change".to_owned(),
             Self::Interrupted(_) => "interrupted".to_owned(),
             Self::Start(_) => "internal".to_owned(),
+            Self::Advised(failure, _) => failure.kind(),
         }
     }
 
@@ -140,12 +162,14 @@ impl Failure {
             Self::Start(error) => format!("cannot start: {error}"),
             Self::Declined => "not confirmed; nothing was changed".to_owned(),
             Self::Unhealthy => return None,
+            Self::Advised(failure, _) => return failure.message(),
         })
     }
 
     /// What to do next, where that can be said.
-    pub(crate) fn advice(&self) -> Option<&'static str> {
+    pub(crate) fn advice(&self) -> Option<&str> {
         match self {
+            Self::Advised(_, advice) => Some(advice),
             Self::Library(error) => advice(error),
             Self::Declined => Some("answer with y, or give --yes; --dry-run shows what would be done"),
             Self::Usage(_) => Some("--help shows what each command takes"),
@@ -202,7 +226,17 @@ fn advice(error: &Error) -> Option<&'static str> {
         (ErrorKind::NotOffline, _) => "take it offline first: shardlet mapping offline MAP MAPPING",
         (ErrorKind::Offline, _) => "put it online when its rows are in place: shardlet mapping online MAP MAPPING",
         (ErrorKind::Disabled, _) => "choose another shard, or enable it: shardlet shard update MAP SHARD --enable",
-        (ErrorKind::Locked, _) => "give the owner's token with --lock-token, or see who has it: shardlet mapping show",
+        (_, ErrorCode::MappingIsAlreadyLocked) => {
+            "see who owns the lock: shardlet mapping lookup MAP KEY; its owner unlocks it: shardlet mapping unlock"
+        }
+        (_, ErrorCode::ShardMapAlreadyExists) => "see which there are: shardlet map list",
+        (ErrorKind::Overlaps, _) | (_, ErrorCode::MappingPointAlreadyMapped) => {
+            "see what is in the way: shardlet mapping lookup MAP KEY, shardlet mapping list MAP --keys LOW..HIGH"
+        }
+        (_, ErrorCode::SchemaInfoNameDoesNotExist) => "see which there are: shardlet schema list",
+        (ErrorKind::Locked, _) => {
+            "see who owns the lock: shardlet mapping lookup MAP KEY; its owner gives the token: --lock-token TOKEN"
+        }
         (ErrorKind::Stale, _) => "look again, and decide anew",
         (ErrorKind::PendingOperation, _) => {
             "see what is unfinished: shardlet operation list; undo it: shardlet operation undo"

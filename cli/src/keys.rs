@@ -1,7 +1,7 @@
 //! Keys and mappings as people name them on the command line, for a map whose kind and key type are known by now.
 
 use shardlet::operation::Stores;
-use shardlet::{EncodedKey, EncodedRange, ShardMapInfo, ShardMapKind};
+use shardlet::{EncodedKey, EncodedRange, KeyType, ShardMapInfo, ShardMapKind};
 
 use crate::failure::{Failure, Result};
 use crate::map::{AnyMap, Record};
@@ -49,9 +49,24 @@ pub(crate) async fn mapping<B: Stores>(map: &dyn AnyMap<B>, text: &str) -> Resul
         if found.range() == keys {
             return Ok(found);
         }
-        return Err(Failure::NotFound("no mapping has exactly this range: see shardlet mapping lookup".to_owned()));
+        let failure = Failure::NotFound("no mapping has exactly this range".to_owned());
+        return Err(failure.next("see what is mapped there: shardlet mapping list MAP --keys LOW..HIGH"));
     }
     Ok(map.holder(&key(map.info(), text)?).await?)
+}
+
+/// The greatest key below a key; `None` below the least, and for dates whose encodings have gaps there.
+pub(crate) fn before(info: &ShardMapInfo, key: &EncodedKey) -> Option<EncodedKey> {
+    let mut bytes = key.as_bytes().to_vec();
+    if info.key_type() == KeyType::Binary {
+        // Zeros at the end are left out.
+        bytes.resize(EncodedKey::MAX_LENGTH, 0);
+    }
+    let last = bytes.iter().rposition(|byte| *byte != 0)?;
+    for (place, byte) in bytes.iter_mut().enumerate().skip(last) {
+        *byte = if place == last { *byte - 1 } else { u8::MAX };
+    }
+    EncodedKey::from_stored(info.key_type(), &bytes).ok()
 }
 
 /// A key as people read it.
@@ -61,11 +76,16 @@ pub(crate) fn show(info: &ShardMapInfo, key: &EncodedKey) -> String {
 
 /// The keys of a mapping as people write them.
 pub(crate) fn show_keys(info: &ShardMapInfo, mapping: &Record) -> String {
-    let low = show(info, &mapping.low);
+    show_range(info, &mapping.range())
+}
+
+/// Keys as people write them: in list maps the low bound alone.
+pub(crate) fn show_range(info: &ShardMapInfo, range: &EncodedRange) -> String {
+    let low = show(info, &range.low);
     match info.kind() {
         ShardMapKind::List => low,
         ShardMapKind::Range => {
-            format!("{low}..{}", mapping.high.as_ref().map(|high| show(info, high)).unwrap_or_default())
+            format!("{low}..{}", range.high.as_ref().map(|high| show(info, high)).unwrap_or_default())
         }
     }
 }

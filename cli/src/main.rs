@@ -1,9 +1,10 @@
 //! `shardlet`: administers shard maps from a terminal, over the library of the same name.
 //!
 //! A command is a file of `commands/`: its arguments and what it does. `store` finds the store that it works on, `map` makes maps of
-//! any key type one type, `keys` and `location` read what people write, `output` prints, `confirm`, `stop` and `progress` are what a
+//! any key type one type, `keys` and `location` read what people write, `checks` tells early what a store would refuse, `output` prints, `confirm`, `stop` and `progress` are what a
 //! terminal needs, `failure` says what an exit code means.
 
+mod checks;
 mod commands;
 mod confirm;
 mod failure;

@@ -12,9 +12,9 @@ use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
     BulkCreation, BulkOptions, BulkProgress, EncodedKey, EncodedRange, Error, KeyRange, KeyType, LockToken, Mapping,
-    MappingFilter, MappingStatus, MappingUpdate, Operation, Plan, PointMapping, RangeMapping, Result, SessionPolicy,
-    SessionsEnded, Shard, ShardId, ShardKey, ShardLocation, ShardMap, ShardMapInfo, ShardMapKind, ShardMapManager,
-    ShardStatus, Validation,
+    MappingFilter, MappingStatus, MappingUpdate, Operation, Plan, PointMapping, RangeMapping, Result, SessionsEnded,
+    Shard, ShardId, ShardKey, ShardLocation, ShardMap, ShardMapInfo, ShardMapKind, ShardMapManager, ShardStatus,
+    Validation,
 };
 use uuid::Uuid;
 
@@ -66,18 +66,12 @@ pub(crate) trait AnyMap<B: Stores>: Send + Sync {
     /// Opens a validated connection for a key and closes it.
     fn try_open<'m>(&'m self, key: &'m EncodedKey, credentials: &'m B::Credentials) -> Job<'m, ()>;
     fn create(&self, keys: &EncodedRange, shard: &Shard, status: MappingStatus) -> Change<Record>;
-    fn update(&self, mapping: &Record, token: LockToken, update: &MappingUpdate) -> Change<Record>;
-    fn take_offline(
-        &self,
-        mapping: &Record,
-        token: LockToken,
-        sessions: SessionPolicy,
-    ) -> Change<(Record, SessionsEnded)>;
+    fn update(&self, mapping: &Record, token: LockToken, update: &MappingUpdate) -> Change<(Record, SessionsEnded)>;
     fn delete(&self, mapping: &Record, token: LockToken) -> Change<()>;
     fn split(&self, mapping: &Record, token: LockToken, at: &EncodedKey) -> Change<[Record; 2]>;
     fn merge(&self, left: &Record, right: &Record, token: LockToken) -> Change<Record>;
-    fn lock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, Record>;
-    fn unlock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, Record>;
+    fn lock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, ()>;
+    fn unlock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, ()>;
     fn unlock_all(&self, token: LockToken) -> Job<'_, usize>;
     fn create_many(&self, mappings: Vec<(EncodedRange, Shard)>, options: &BulkOptions) -> Result<Box<dyn AnyBulk>>;
 }
@@ -244,17 +238,8 @@ impl<M: Kind, B: Stores> AnyMap<B> for ShardMap<M, B> {
         Change::of(M::create(self, keys, shard, status), record)
     }
 
-    fn update(&self, mapping: &Record, token: LockToken, update: &MappingUpdate) -> Change<Record> {
-        Change::of(self.update_mapping(handle(mapping, token), update), record)
-    }
-
-    fn take_offline(
-        &self,
-        mapping: &Record,
-        token: LockToken,
-        sessions: SessionPolicy,
-    ) -> Change<(Record, SessionsEnded)> {
-        let operation = self.mark_mapping_offline_with(handle(mapping, token), sessions);
+    fn update(&self, mapping: &Record, token: LockToken, update: &MappingUpdate) -> Change<(Record, SessionsEnded)> {
+        let operation = self.update_mapping_with(handle(mapping, token), update);
         Change::of(operation, |(mapping, ended)| (record(mapping), ended))
     }
 
@@ -276,14 +261,14 @@ impl<M: Kind, B: Stores> AnyMap<B> for ShardMap<M, B> {
         }
     }
 
-    fn lock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, Record> {
+    fn lock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, ()> {
         let mapping = handle(mapping, LockToken::NONE);
-        Box::pin(async move { self.lock_mapping(mapping, token).await.map(record) })
+        Box::pin(async move { self.lock_mapping(mapping, token).await.map(drop) })
     }
 
-    fn unlock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, Record> {
+    fn unlock<'m>(&'m self, mapping: &Record, token: LockToken) -> Job<'m, ()> {
         let mapping = handle(mapping, token);
-        Box::pin(async move { self.unlock_mapping(mapping, token).await.map(record) })
+        Box::pin(async move { self.unlock_mapping(mapping, token).await.map(drop) })
     }
 
     fn unlock_all(&self, token: LockToken) -> Job<'_, usize> {

@@ -98,14 +98,11 @@ impl Output {
             code: Option<u32>,
             message: &'t str,
             #[serde(skip_serializing_if = "Option::is_none")]
-            next: Option<&'static str>,
+            next: Option<&'t str>,
         }
         let Some(message) = failure.message() else { return };
         if self.format == Format::Json {
-            let code = match failure {
-                Failure::Library(error) => Some(error.code() as u32),
-                _ => None,
-            };
+            let code = failure.error().map(|error| error.code() as u32);
             let (kind, exit_code, next) = (failure.kind(), failure.exit_code(), failure.advice());
             let told = Told { error: Fields { kind, exit_code, code, message: &message, next } };
             let text = serde_json::to_string(&told).unwrap_or(message);

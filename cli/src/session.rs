@@ -22,7 +22,7 @@ pub(crate) struct Session<B: Stores> {
     pub(crate) stop: Stop,
 }
 
-/// A step of a plan.
+/// A step of a plan. Step 0 at no place is the whole of it in words.
 #[derive(Serialize)]
 pub(crate) struct Step {
     pub(crate) step: usize,
@@ -46,13 +46,18 @@ impl<B: Stores> Session<B> {
         &self,
         how: confirm::Change,
         change: Change<T>,
-        question: Option<String>,
+        words: Words,
     ) -> Result<Option<T>> {
         let plan = change.plan?;
         if plan.steps().is_empty() {
             return Err(Failure::NoChange("there is nothing to change".to_owned()));
         }
-        self.change(how, steps(&plan), question, stop::UNDONE, change.work).await
+        let (text, asks) = match words {
+            Words::Asked(text) => (text, true),
+            Words::Told(text) => (text, false),
+        };
+        let question = asks.then(|| format!("{text}?"));
+        self.change(how, in_words(text, steps(&plan)), question, stop::UNDONE, change.work).await
     }
 
     /// Does something else that can be shown in steps.
@@ -74,16 +79,43 @@ impl<B: Stores> Session<B> {
         abandoned: &str,
         work: impl Future<Output = shardlet::Result<T>>,
     ) -> Result<Option<T>> {
-        if how.dry_run {
-            self.output.list(&steps)?;
+        if !self.is_agreed(how, &steps, question).await? {
             return Ok(None);
-        }
-        if let Some(question) = question {
-            how.confirm(question).await?;
         }
         let _changing = self.stop.changing(abandoned);
         Ok(Some(work.await?))
     }
+
+    /// Shows the steps where that was asked for, or asks; false if only the steps were shown.
+    pub(crate) async fn is_agreed(
+        &self,
+        how: confirm::Change,
+        steps: &[Step],
+        question: Option<String>,
+    ) -> Result<bool> {
+        if how.dry_run {
+            self.output.list(steps)?;
+            return Ok(false);
+        }
+        if let Some(question) = question {
+            how.confirm(question).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// What a change does, with the names of keys and shards, where its plan has their ids.
+pub(crate) enum Words {
+    /// It is asked before it is done: the question, without its mark.
+    Asked(String),
+    /// It is done without a question.
+    Told(String),
+}
+
+/// Steps that have ids, below a line that has names.
+pub(crate) fn in_words(text: String, steps: Vec<Step>) -> Vec<Step> {
+    let whole = Step { step: 0, place: String::new(), action: text };
+    std::iter::once(whole).chain(steps).collect()
 }
 
 /// The steps of a plan.

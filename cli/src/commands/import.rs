@@ -27,7 +27,7 @@ use crate::stop;
 const MOST_FAULTS: usize = 20;
 
 /// Columns that lists have and imports pass over.
-const PASSED_OVER: [&str; 2] = ["lock_owner", "id"];
+const PASSED_OVER: [&str; 3] = ["lock_owner", "id", "sessions_ended"];
 
 #[derive(Args)]
 pub(crate) struct Import {
@@ -35,8 +35,8 @@ pub(crate) struct Import {
     map: String,
     /// The file, or - for standard input: CSV with a line of names, or JSON, an array of objects
     ///
-    /// Columns are key (list maps) or low and high (range maps; nothing is the least key and +infinity), shard, and if wanted status,
-    /// which is online or offline. What shardlet mapping list prints can be read.
+    /// Columns are key (list maps) or low and high (range maps, both of them; nothing in low is the least key, in high +infinity),
+    /// shard, and if wanted status, which is online or offline. What shardlet mapping list prints can be read.
     file: PathBuf,
     /// The form of the file [default: json for names that end so, else csv]
     #[arg(long, value_enum)]
@@ -193,7 +193,11 @@ impl Import {
 
     fn read_json(&self, text: &str) -> Result<Vec<FileRow>> {
         let rows: Vec<Map<String, Value>> = serde_json::from_str(text).map_err(|error| {
-            self.fault(format!("line {}, column {}: no array of objects in JSON", error.line(), error.column()))
+            let what = match error.to_string() {
+                text if text.starts_with("number out of range") => "a number that is out of range; write it as a text",
+                _ => "no array of objects in JSON",
+            };
+            self.fault(format!("line {}, column {}: {what}", error.line(), error.column()))
         })?;
         let mut faults = Faults::default();
         let mut read = Vec::with_capacity(rows.len());
@@ -201,7 +205,7 @@ impl Import {
             let mut columns = HashMap::new();
             for (name, value) in row {
                 let text = match value {
-                    Value::Null => continue,
+                    Value::Null => String::new(),
                     Value::String(text) => text,
                     Value::Number(value) => value.to_string(),
                     _ => {
@@ -248,9 +252,9 @@ impl Import {
                 Some(_) => Err("online or offline is wanted".to_owned()),
             };
             let mut ok = |name: &str, fault: String| faults.add(number, Some(name), &fault);
-            let bound = |name: &str| text(name).map(|text| info.key_type().parse(text)).transpose();
+            let parsed = |name: &str| text(name).map(|text| info.key_type().parse(text)).transpose();
             let keys = match info.kind() {
-                ShardMapKind::List => match bound("key") {
+                ShardMapKind::List => match parsed("key") {
                     Ok(Some(low)) => Some(EncodedRange { low, high: None }),
                     Ok(None) => {
                         ok("key", "missing".to_owned());
@@ -262,8 +266,15 @@ impl Import {
                     }
                 },
                 ShardMapKind::Range => {
-                    let low = bound("low").map_err(|error| ok("low", error.to_string())).ok();
-                    let high = bound("high").map_err(|error| ok("high", error.to_string())).ok();
+                    // One that was forgotten is not one without an end.
+                    let mut bound = |name: &str, without: &str| {
+                        if !row.columns.contains_key(name) {
+                            ok(name, format!("missing; an empty one is {without}"));
+                            return None;
+                        }
+                        parsed(name).map_err(|error| ok(name, error.to_string())).ok()
+                    };
+                    let (low, high) = (bound("low", "the least key"), bound("high", "+infinity"));
                     match (low, high) {
                         (Some(low), Some(high)) => {
                             let range = EncodedRange { low: low.unwrap_or_default(), high };

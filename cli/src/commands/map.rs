@@ -1,12 +1,13 @@
 //! `shardlet map`: shard maps.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
+use shardlet::error::Refusal;
 use shardlet::operation::Stores;
 use shardlet::{
     KeyType, LockToken, MappingStatus, PendingOperation, Shard, ShardId, ShardMapInfo, ShardMapKind, ShardStatus,
@@ -64,10 +65,10 @@ pub(crate) struct Create {
     /// The name: 1 to 50 characters, compared without regard to case
     name: String,
     /// What it maps
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, ignore_case = true)]
     kind: Kind,
     /// The type of its keys, which cannot be changed later
-    #[arg(long, value_enum, value_name = "TYPE")]
+    #[arg(long, value_enum, ignore_case = true, value_name = "TYPE")]
     key_type: Key,
     #[command(flatten)]
     change: Change,
@@ -143,6 +144,11 @@ impl Create {
             Key::Timespan => KeyType::TimeSpan,
             Key::Datetimeoffset => KeyType::DateTimeOffset,
         };
+        if manager.find_shard_map(&self.name).await?.is_some() {
+            let error = Refusal::ShardMapExists.into_error();
+            let text = format!("a shard map of the name {:?} exists already", self.name);
+            return Err(Failure::Library(error.with_message(text)));
+        }
         let steps = steps_of([("global store", format!("create the {kind} map {:?} of {key_type} keys", self.name))]);
         let created = map::create(&manager, &self.name, kind, key_type);
         if let Some(map) = session.decide(self.change, steps, None, created).await? {
@@ -159,7 +165,7 @@ impl Show {
         if let Some(path) = &self.html {
             let picture = picture(session, &*map, &shards, &mappings).await?;
             let page = picture::page(&picture).map_err(|error| Failure::Output(error.into()))?;
-            std::fs::write(path, page).map_err(|error| Failure::file(path, error))?;
+            replace(path, &page).map_err(|error| Failure::file(path, error))?;
             session.output.say(&format!("written: {}", path.display()));
             return Ok(());
         }
@@ -176,6 +182,23 @@ impl Show {
             mappings_locked: mappings.iter().filter(|it| it.lock_owner != LockToken::NONE).count(),
         })
     }
+}
+
+/// Writes a file, or replaces one: whoever reads it meanwhile has all of the old one or of the new one.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    // Through a link; and what is no file, such as a pipe, cannot be replaced.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if path.exists() && !path.is_file() {
+        return std::fs::write(path, text);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
 }
 
 /// What is drawn of a map.
@@ -234,8 +257,8 @@ impl Delete {
         let info = manager.shard_map(&self.name).await?;
         let shards = session.backend.shards(info.id()).await?.len();
         if shards > 0 {
-            let text = format!("the shard map has {shards} shards; delete them first: shardlet shard delete");
-            return Err(Failure::State(text));
+            let failure = Failure::State(format!("the shard map has {shards} shards"));
+            return Err(failure.next("delete them first: shardlet shard delete MAP SHARD"));
         }
         let steps = steps_of([("global store", format!("delete the shard map {:?}", info.name()))]);
         let question = format!("delete the shard map {:?}?", info.name());

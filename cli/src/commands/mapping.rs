@@ -1,4 +1,4 @@
-//! `shardlet mapping`: which keys are on which shard. `import` is in a file of its own.
+//! `shardlet mapping`: which keys are on which shard. `import` is in a file of its own, and so are `lock` and `unlock`.
 
 use std::time::Duration;
 
@@ -7,18 +7,20 @@ use serde::Serialize;
 use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
-    EncodedRange, LockToken, MappingId, MappingStatus, MappingUpdate, SessionPolicy, ShardLocation, ShardMapInfo,
-    ShardMapKind,
+    EncodedRange, LockToken, MappingId, MappingStatus, MappingUpdate, SessionPolicy, SessionsEnded, ShardLocation,
+    ShardMapInfo, ShardMapKind,
 };
 use uuid::Uuid;
 
 use super::import::Import;
+use super::lock::{Lock, Unlock, parse_token};
+use crate::checks;
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::location;
 use crate::map::{AnyMap, Record};
-use crate::session::{Session, steps_of};
+use crate::session::{Session, Words};
 
 #[derive(Subcommand)]
 pub(crate) enum MappingCommand {
@@ -196,37 +198,6 @@ pub(crate) struct Delete {
     change: Change,
 }
 
-#[derive(Args)]
-pub(crate) struct Lock {
-    /// The shard map
-    map: String,
-    /// The mapping: a key that it holds, or in a range map exactly its range LOW..HIGH
-    #[arg(allow_hyphen_values = true)]
-    mapping: String,
-    /// The token, a GUID; a new one is made and shown without it
-    #[arg(long, value_parser = parse_token)]
-    token: Option<LockToken>,
-    #[command(flatten)]
-    change: Change,
-}
-
-#[derive(Args)]
-pub(crate) struct Unlock {
-    /// The shard map
-    map: String,
-    /// The mapping; without one all mappings of the token
-    #[arg(allow_hyphen_values = true)]
-    mapping: Option<String>,
-    /// The token that owns the lock
-    #[arg(long, required_unless_present = "force", value_parser = parse_token)]
-    token: Option<LockToken>,
-    /// Unlocks it whoever owns the lock
-    #[arg(long, conflicts_with = "token", requires = "mapping")]
-    force: bool,
-    #[command(flatten)]
-    change: Change,
-}
-
 /// A mapping. A list of them, as CSV or JSON, can be imported.
 #[derive(Serialize)]
 pub(crate) struct MappingRow {
@@ -244,6 +215,9 @@ pub(crate) struct MappingRow {
     /// The token that owns its lock.
     lock_owner: Option<String>,
     id: String,
+    /// How many open connections were ended, where that was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions_ended: Option<usize>,
 }
 
 impl MappingRow {
@@ -261,7 +235,12 @@ impl MappingRow {
             status: status_word(mapping.status),
             lock_owner: (mapping.lock_owner != LockToken::NONE).then(|| mapping.lock_owner.to_string()),
             id: mapping.id.to_string(),
+            sessions_ended: None,
         }
+    }
+
+    fn with(self, sessions: SessionsEnded) -> Self {
+        Self { sessions_ended: Some(sessions.ended), ..self }
     }
 }
 
@@ -301,17 +280,6 @@ impl Which {
     }
 }
 
-/// A token that can own a lock. For `clap`.
-///
-/// The two that cannot own one say to the library "none" and "whoever owns it"; the latter is what `--force` is for, which asks.
-fn parse_token(text: &str) -> std::result::Result<LockToken, String> {
-    let token = LockToken::from(text.parse::<Uuid>().map_err(|error| error.to_string())?);
-    if token == LockToken::NONE || token == LockToken::FORCE_UNLOCK {
-        return Err("this token cannot own a lock".to_owned());
-    }
-    Ok(token)
-}
-
 impl Sessions {
     fn policy(&self) -> SessionPolicy {
         match self.drain {
@@ -332,7 +300,7 @@ impl Sessions {
 }
 
 /// Shows mappings that were changed.
-fn show<B: Stores>(session: &Session<B>, map: &dyn AnyMap<B>, mapping: &MappingRecord) -> Result<()> {
+pub(super) fn show<B: Stores>(session: &Session<B>, map: &dyn AnyMap<B>, mapping: &MappingRecord) -> Result<()> {
     session.output.show(&MappingRow::of(map.info(), mapping))
 }
 
@@ -363,9 +331,14 @@ impl Add {
         let map = session.map(&self.map).await?;
         let keys = keys::keys(map.info(), &self.keys)?;
         let shard = map.shard(&self.shard).await?;
+        checks::takes_mappings(&shard)?;
+        checks::are_free(&*map, &keys).await?;
         let status = if self.offline { MappingStatus::Offline } else { MappingStatus::Online };
         let change = map.create(&keys, &shard, status);
-        if let Some(created) = session.carry_out(self.change, change, None).await? {
+        let offline = if self.offline { ", offline" } else { "" };
+        let (shown, place) = (keys::show_range(map.info(), &keys), location::show(&self.shard));
+        let words = Words::Told(format!("map {shown} to {place}{offline}"));
+        if let Some(created) = session.carry_out(self.change, change, words).await? {
             show(session, &*map, &created)?;
         }
         Ok(())
@@ -376,8 +349,8 @@ impl Show {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
         let found = session.backend.find_mapping_by_id(map.info(), MappingId::from(self.id)).await?;
-        let text = "no mapping has this id; a change may have given it another: see shardlet mapping list";
-        let mapping = found.ok_or_else(|| Failure::NotFound(text.to_owned()))?;
+        let none = || Failure::NotFound("no mapping has this id; a change may have given it another".to_owned());
+        let mapping = found.ok_or_else(|| none().next("see which there are: shardlet mapping list MAP"))?;
         show(session, &*map, &mapping)
     }
 }
@@ -396,11 +369,19 @@ impl Split {
         let map = session.map(&self.map).await?;
         let at = keys::key(map.info(), &self.at)?;
         let mapping = map.holder(&at).await?;
-        if map.info().kind() == ShardMapKind::Range && mapping.low == at {
-            return Err(Failure::NoChange("a range begins at this key already".to_owned()));
+        let token = self.lock_token.unwrap_or(LockToken::NONE);
+        if map.info().kind() == ShardMapKind::Range {
+            if mapping.low == at {
+                return Err(Failure::NoChange("a range begins at this key already".to_owned()));
+            }
+            checks::is_owner(&mapping, token)?;
         }
-        let change = map.split(&mapping, self.lock_token.unwrap_or(LockToken::NONE), &at);
-        if let Some(parts) = session.carry_out(self.change, change, None).await? {
+        let change = map.split(&mapping, token, &at);
+        let low = EncodedRange { low: mapping.low.clone(), high: Some(at.clone()) };
+        let high = EncodedRange { low: at, high: mapping.high.clone() };
+        let [low, high] = [low, high].map(|part| keys::show_range(map.info(), &part));
+        let words = Words::Told(format!("cut {} into {low} and {high}", of_shard(&*map, &mapping)));
+        if let Some(parts) = session.carry_out(self.change, change, words).await? {
             session.output.list(&parts.iter().map(|part| MappingRow::of(map.info(), part)).collect::<Vec<_>>())?;
         }
         Ok(())
@@ -415,12 +396,22 @@ impl Merge {
         if map.info().kind() == ShardMapKind::Range && right.low != at {
             return Err(Failure::NoChange("no range begins at this key: it lies inside of one".to_owned()));
         }
-        let before = EncodedRange { low: shardlet::EncodedKey::minimum(), high: Some(at.clone()) };
-        let left = if before.is_empty() { Vec::new() } else { map.mappings(Some(&before), None).await? };
+        // Of all ranges below the key, only one that ends at it holds the key just before it.
+        let low = keys::before(map.info(), &at).unwrap_or_default();
+        let below = EncodedRange { low, high: Some(at.clone()) };
+        let left = if below.is_empty() { Vec::new() } else { map.mappings(Some(&below), None).await? };
         let left = left.last().filter(|left| left.high.as_ref() == Some(&at));
-        let none = || Failure::NotFound("no range ends at this key, so there are no two to join".to_owned());
-        let change = map.merge(left.ok_or_else(none)?, &right, self.lock_token.unwrap_or(LockToken::NONE));
-        if let Some(merged) = session.carry_out(self.change, change, None).await? {
+        let left = left.ok_or_else(|| {
+            let none = Failure::NotFound("no range ends at this key, so there are no two to join".to_owned());
+            none.next("see where ranges meet: shardlet mapping list MAP")
+        })?;
+        let token = self.lock_token.unwrap_or(LockToken::NONE);
+        checks::is_owner(left, token)?;
+        checks::is_owner(&right, token)?;
+        let change = map.merge(left, &right, token);
+        let [first, second] = [left, &right].map(|part| of_shard(&*map, part));
+        let words = Words::Told(format!("join {first} and {second}"));
+        if let Some(merged) = session.carry_out(self.change, change, words).await? {
             show(session, &*map, &merged)?;
         }
         Ok(())
@@ -434,17 +425,20 @@ impl Move {
         if target.id() == mapping.shard.id() {
             return Err(Failure::NoChange("the mapping is on this shard already".to_owned()));
         }
+        checks::takes_mappings(&target)?;
+        checks::is_owner(&mapping, token)?;
         let mut update = MappingUpdate::new().shard(&target);
-        let shown = keys::show_keys(map.info(), &mapping);
-        let mut question =
-            format!("move {shown} from {} to {}", location::show(mapping.shard.location()), location::show(&self.to));
+        let (shown, from) = (keys::show_keys(map.info(), &mapping), location::show(mapping.shard.location()));
+        let mut words = format!("move {shown} from {from} to {}", location::show(&self.to));
         if mapping.status == MappingStatus::Online {
             update = update.status(MappingStatus::Offline).sessions(self.sessions.policy());
-            question = format!("{question}, taking it offline; {}", self.sessions.words());
+            words = format!("{words}, taking it offline; {}", self.sessions.words());
+        } else {
+            words = format!("{words}; it stays offline");
         }
         let change = map.update(&mapping, token, &update);
-        if let Some(moved) = session.carry_out(self.change, change, Some(format!("{question}?"))).await? {
-            show(session, &*map, &moved)?;
+        if let Some((moved, sessions)) = session.carry_out(self.change, change, Words::Asked(words)).await? {
+            session.output.show(&MappingRow::of(map.info(), &moved).with(sessions))?;
             session
                 .output
                 .say("moved, and offline; rows were not moved. When they are in place: shardlet mapping online");
@@ -459,11 +453,12 @@ impl Offline {
         if mapping.status == MappingStatus::Offline {
             return Err(Failure::NoChange("the mapping is offline already".to_owned()));
         }
-        let shown = keys::show_keys(map.info(), &mapping);
-        let question = format!("take {shown} offline; {}?", self.sessions.words());
-        let change = map.take_offline(&mapping, token, self.sessions.policy());
-        if let Some((mapping, sessions)) = session.carry_out(self.change, change, Some(question)).await? {
-            show(session, &*map, &mapping)?;
+        checks::is_owner(&mapping, token)?;
+        let words = format!("take {} offline; {}", of_shard(&*map, &mapping), self.sessions.words());
+        let update = MappingUpdate::new().status(MappingStatus::Offline).sessions(self.sessions.policy());
+        let change = map.update(&mapping, token, &update);
+        if let Some((mapping, sessions)) = session.carry_out(self.change, change, Words::Asked(words)).await? {
+            session.output.show(&MappingRow::of(map.info(), &mapping).with(sessions))?;
             session.output.say(&format!("offline; {} open connections were ended", sessions.ended));
         }
         Ok(())
@@ -476,8 +471,10 @@ impl Online {
         if mapping.status == MappingStatus::Online {
             return Err(Failure::NoChange("the mapping is online already".to_owned()));
         }
+        checks::is_owner(&mapping, token)?;
+        let words = Words::Told(format!("put {} online", of_shard(&*map, &mapping)));
         let change = map.update(&mapping, token, &MappingUpdate::new().status(MappingStatus::Online));
-        if let Some(mapping) = session.carry_out(self.change, change, None).await? {
+        if let Some((mapping, _)) = session.carry_out(self.change, change, words).await? {
             show(session, &*map, &mapping)?;
         }
         Ok(())
@@ -488,61 +485,20 @@ impl Delete {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let (map, mapping, token) = self.which.find(session).await?;
         if mapping.status == MappingStatus::Online {
-            let text = "the mapping is online; take it offline first: shardlet mapping offline";
-            return Err(Failure::State(text.to_owned()));
+            let failure = Failure::State("the mapping is online".to_owned());
+            return Err(failure.next("take it offline first: shardlet mapping offline MAP MAPPING"));
         }
-        let shown = keys::show_keys(map.info(), &mapping);
-        let question = format!("delete the mapping of {shown} to {}?", location::show(mapping.shard.location()));
+        checks::is_owner(&mapping, token)?;
+        let words = Words::Asked(format!("delete the mapping of {}", of_shard(&*map, &mapping)));
         let change = map.delete(&mapping, token);
-        if session.carry_out(self.change, change, Some(question)).await?.is_some() {
+        if session.carry_out(self.change, change, words).await?.is_some() {
             session.output.say("mapping deleted");
         }
         Ok(())
     }
 }
 
-impl Lock {
-    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
-        let map = session.map(&self.map).await?;
-        let mapping = keys::mapping(&*map, &self.mapping).await?;
-        let token = self.token.unwrap_or_else(LockToken::random);
-        let steps = steps_of([("global store", format!("lock mapping {}", mapping.id))]);
-        if session.decide(self.change, steps, None, map.lock(&mapping, token)).await?.is_some() {
-            let locked = map.holder(&mapping.low).await?;
-            show(session, &*map, &locked)?;
-            session.output.say("locked; whoever changes it gives this lock owner as --lock-token");
-        }
-        Ok(())
-    }
-}
-
-impl Unlock {
-    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
-        let map = session.map(&self.map).await?;
-        let token = if self.force { LockToken::FORCE_UNLOCK } else { self.token.unwrap_or(LockToken::NONE) };
-        let Some(text) = &self.mapping else {
-            let steps = steps_of([("global store", "unlock all mappings of the token")]);
-            let unlocked = session.decide(self.change, steps, None, map.unlock_all(token)).await?;
-            return match unlocked {
-                Some(0) => Err(Failure::NoChange("the token owns no lock".to_owned())),
-                Some(count) => {
-                    session.output.say(&format!("{count} mappings unlocked"));
-                    Ok(())
-                }
-                None => Ok(()),
-            };
-        };
-        let mapping = keys::mapping(&*map, text).await?;
-        if mapping.lock_owner == LockToken::NONE {
-            return Err(Failure::NoChange("the mapping is not locked".to_owned()));
-        }
-        let shown = keys::show_keys(map.info(), &mapping);
-        let question = self.force.then(|| format!("take the lock of {shown} from its owner?"));
-        let steps = steps_of([("global store", format!("unlock mapping {}", mapping.id))]);
-        if session.decide(self.change, steps, question, map.unlock(&mapping, token)).await?.is_some() {
-            let unlocked = map.holder(&mapping.low).await?;
-            show(session, &*map, &unlocked)?;
-        }
-        Ok(())
-    }
+/// A mapping as sentences name it: its keys, and the shard that they are on.
+pub(super) fn of_shard<B: Stores>(map: &dyn AnyMap<B>, mapping: &Record) -> String {
+    format!("{} on {}", keys::show_keys(map.info(), mapping), location::show(mapping.shard.location()))
 }

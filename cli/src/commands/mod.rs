@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod import;
+mod lock;
 pub(crate) mod manual;
 mod map;
 mod mapping;

@@ -9,7 +9,9 @@ use uuid::Uuid;
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
+use crate::progress;
 use crate::session::{Session, steps_of};
+use crate::stop;
 
 #[derive(Subcommand)]
 pub(crate) enum OperationCommand {
@@ -46,22 +48,34 @@ struct OperationRow {
     id: String,
     operation: String,
     map: Option<String>,
-    /// One or two shards.
-    shards: String,
+    /// Where it is at work; the first place of two.
+    shard: Option<String>,
+    /// The second, which mappings move to or a shard moves to.
+    to: Option<String>,
     /// Its own client failed, and began to undo it.
     undo_started: bool,
     /// Why its record cannot be read.
     unreadable: Option<String>,
 }
 
+/// What became of an operation that was to be undone.
+#[derive(Serialize)]
+struct UndoRow {
+    id: String,
+    operation: String,
+    outcome: &'static str,
+    message: Option<String>,
+}
+
 impl OperationRow {
     fn of(operation: &PendingOperation) -> Self {
-        let shards: Vec<_> = operation.locations.iter().map(location::show).collect();
+        let mut shards = operation.locations.iter().map(location::show);
         Self {
             id: operation.id.to_string(),
             operation: operation.name.to_string(),
             map: operation.shard_map.as_ref().map(|map| map.name().to_owned()),
-            shards: shards.join(" "),
+            shard: shards.next(),
+            to: shards.next(),
             undo_started: operation.undo_started,
             unreadable: operation.unreadable.as_ref().map(ToString::to_string),
         }
@@ -102,25 +116,55 @@ impl Undo {
         });
         let steps = steps_of(steps);
         let question = format!("undo {} unfinished operations?", wanted.len());
-        let work = async {
-            match self.id {
-                Some(id) => manager.undo_operation(OperationId::from(id)).await.map(usize::from),
-                None => manager.undo_pending_operations().await,
-            }
-        };
-        match session.decide(self.change, steps, Some(question), work).await? {
-            Some(0) => Err(Failure::NoChange("its own client has ended it meanwhile".to_owned())),
-            Some(undone) => {
-                session.output.say(&format!("{undone} operations undone"));
-                Ok(())
-            }
-            None => Ok(()),
+        if !session.is_agreed(self.change, &steps, Some(question)).await? {
+            return Ok(());
         }
+        let bar = progress::bar(wanted.len(), "undoing", session.output.quiet);
+        let (mut rows, mut failed, mut undone) = (Vec::new(), None, 0);
+        for operation in &wanted {
+            if session.stop.is_requested() {
+                break;
+            }
+            let _changing = session.stop.changing(stop::UNDONE);
+            let (outcome, message) = match manager.undo_operation(operation.id).await {
+                Ok(true) => ("undone", None),
+                Ok(false) => ("gone", Some("its own client, or another, has ended it meanwhile".to_owned())),
+                // One that cannot be undone must not keep the others.
+                Err(error) => {
+                    let failure = Failure::from(error);
+                    let message = failure.message();
+                    failed = failed.or(Some(failure));
+                    ("failed", message)
+                }
+            };
+            undone += usize::from(outcome == "undone");
+            rows.push(UndoRow {
+                id: operation.id.to_string(),
+                operation: operation.name.to_string(),
+                outcome,
+                message,
+            });
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        session.output.list(&rows)?;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        if rows.len() < wanted.len() {
+            let text = format!("stopped after {} of {} operations; run it again to go on", rows.len(), wanted.len());
+            return Err(Failure::Interrupted(text));
+        }
+        if undone == 0 {
+            return Err(Failure::NoChange("others have ended what was to be undone".to_owned()));
+        }
+        session.output.say(&format!("{undone} operations undone"));
+        Ok(())
     }
 }
 
 fn find(operations: &[PendingOperation], id: Uuid) -> Result<&PendingOperation> {
     let found = operations.iter().find(|operation| operation.id == OperationId::from(id));
-    let none = || Failure::NotFound("no operation of this id is unfinished: see shardlet operation list".to_owned());
-    found.ok_or_else(none)
+    let none = || Failure::NotFound("no operation of this id is unfinished".to_owned());
+    found.ok_or_else(|| none().next("see which there are: shardlet operation list"))
 }

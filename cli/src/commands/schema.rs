@@ -189,6 +189,11 @@ fn read(path: &Path) -> Result<Vec<TableRow>> {
 impl Delete {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let manager = session.manager().await?;
+        match manager.schema_info(&self.name).await {
+            // What cannot be read can be deleted.
+            Err(error) if error.kind() != ErrorKind::StoreDamaged => return Err(error.into()),
+            _ => {}
+        }
         let steps = steps_of([("global store", format!("delete schema information {:?}", self.name))]);
         let question = format!("delete the schema information {:?}?", self.name);
         let deleted = manager.delete_schema_info(&self.name);

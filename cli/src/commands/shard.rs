@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
+use shardlet::error::Refusal;
 use shardlet::operation::Stores;
 use shardlet::{ErrorKind, Shard, ShardId, ShardLocation, ShardStatus};
 
@@ -11,7 +12,8 @@ use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
 use crate::map;
-use crate::session::{Session, steps, steps_of};
+use crate::session::{Session, Step, Words, in_words, steps, steps_of};
+use crate::stop;
 
 #[derive(Subcommand)]
 pub(crate) enum ShardCommand {
@@ -129,26 +131,43 @@ impl List {
 
 impl Add {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        if let Some(description) = &self.description {
+            Shard::check_description(description)?;
+        }
         let map = session.map(&self.map).await?;
         let place = location::show(&self.shard);
         if map.find_shard(&self.shard).await?.is_some() {
-            return Err(Failure::Exists(format!("{place} is a shard of the map already")));
+            let failure = Failure::Exists(format!("{place} is a shard of the map already"));
+            return Err(failure.next("see which there are: shardlet shard list MAP"));
         }
         self.examine(session, &place).await?;
+        let map_name = map.info().name();
         let change = map::Change::of(map.create_shard(&self.shard), |shard| shard);
-        let question = format!("add {place} to the shard map {:?}?", map.info().name());
-        if let (false, Ok(plan)) = (self.change.dry_run, &change.plan) {
-            for step in steps(plan) {
+        let mut plan = steps(&change.plan?);
+        if let Some(description) = &self.description {
+            append(&mut plan, description_step(&self.shard, description));
+        }
+        let words = format!("add {place} to the shard map {map_name:?}");
+        if !self.change.dry_run {
+            for step in &plan {
                 session.output.say(&format!("{}. {}: {}", step.step, step.place, step.action));
             }
         }
-        if let Some(shard) = session.carry_out(self.change, change, Some(question)).await? {
-            if let Some(description) = &self.description {
-                map.describe_shard(&shard, description).await?;
-            }
-            session.output.show(&row(&shard, 0, self.description))?;
+        let question = format!("{words}?");
+        if !session.is_agreed(self.change, &in_words(words, plan), Some(question)).await? {
+            return Ok(());
         }
-        Ok(())
+        let _changing = session.stop.changing(stop::UNDONE);
+        let shard = change.work.await?;
+        let described = match &self.description {
+            Some(description) => map.describe_shard(&shard, description).await,
+            None => Ok(()),
+        };
+        session.output.show(&row(&shard, 0, self.description.filter(|_| described.is_ok())))?;
+        described.map_err(|error| {
+            let advice = "the shard was added; describe it: shardlet shard update MAP SHARD --description TEXT";
+            Failure::from(error).next(advice)
+        })
     }
 
     /// Connects, and tells what is there; refuses what cannot become a shard.
@@ -157,16 +176,16 @@ impl Add {
         let version = match session.backend.local_version(&self.shard).await {
             // Where it was reached all the same, the database is one that is made when it is needed.
             Err(error) if error.kind() == ErrorKind::Unavailable && rights.installs => {
-                session.output.say(&format!("{place}: there is no database yet; it is made"));
+                session.output.say(&format!("{place}: there is no database yet; it will be made"));
                 return Ok(());
             }
             version => version?,
         };
         let found = match version {
-            None => "no local store yet; it is installed".to_owned(),
+            None => "no local store yet; it will be installed".to_owned(),
             Some(version) if !version.is_usable() => {
-                let text = format!("{place} has a local store of version {version}: upgrade it first");
-                return Err(Failure::Version(text));
+                let failure = Failure::Version(format!("{place} has a local store of version {version}"));
+                return Err(failure.next("upgrade it with shardlet store upgrade, or this command"));
             }
             Some(version) => {
                 let maps = session.backend.local_shards(&self.shard).await?;
@@ -177,8 +196,8 @@ impl Add {
         };
         session.output.say(&format!("{place}: reached; {found}"));
         if !(rights.changes || version.is_none() && rights.installs) {
-            let text = format!("the login may not change {place}: {rights}");
-            return Err(Failure::Rights(text));
+            let failure = Failure::Rights(format!("the login may not change {place}: {rights}"));
+            return Err(failure.next("give the login more rights; shardlet doctor shows what is missing"));
         }
         Ok(())
     }
@@ -196,6 +215,9 @@ impl Show {
 
 impl Update {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+        if let Some(description) = &self.description {
+            Shard::check_description(description)?;
+        }
         let map = session.map(&self.map).await?;
         let mut shard = map.shard(&self.shard).await?;
         let old = map.descriptions().await?.remove(&shard.id());
@@ -210,20 +232,49 @@ impl Update {
         if (shard.status(), &old) == (status, &description) {
             return Err(Failure::NoChange("the shard is like this already".to_owned()));
         }
-        if description != old {
-            let text = description.as_deref().unwrap_or_default();
-            let steps = steps_of([("global store", format!("describe {} as {text:?}", location::show(&self.shard)))]);
-            let _ = session.decide(self.change, steps, None, map.describe_shard(&shard, text)).await?;
+        let place = location::show(&self.shard);
+        let (mut words, mut plan) = (Vec::new(), Vec::new());
+        let described = (description != old).then(|| description.as_deref().unwrap_or_default());
+        if let Some(text) = described {
+            words.push(format!("describe {place}"));
+            append(&mut plan, description_step(&self.shard, text));
         }
-        if shard.status() != status {
-            let change = map::Change::of(map.update_shard(shard.clone(), status), |shard| shard);
-            shard = session.carry_out(self.change, change, None).await?.unwrap_or(shard);
+        let change =
+            (shard.status() != status).then(|| map::Change::of(map.update_shard(shard.clone(), status), |shard| shard));
+        if let Some(change) = &change {
+            words.push(match status {
+                ShardStatus::Online => format!("enable {place}: it takes new mappings again"),
+                ShardStatus::Offline => {
+                    format!("disable {place}: it takes no new mappings, and serves those that it has")
+                }
+            });
+            append(&mut plan, steps(change.plan.as_ref().map_err(Clone::clone)?));
         }
-        if !self.change.dry_run {
-            let mappings = map.mappings(None, Some(&shard)).await?.len();
-            session.output.show(&row(&shard, mappings, description))?;
+        if !session.is_agreed(self.change, &in_words(words.join("; "), plan), None).await? {
+            return Ok(());
         }
-        Ok(())
+        if let Some(text) = described {
+            let _changing = session.stop.changing(stop::NOT_KNOWN);
+            map.describe_shard(&shard, text).await?;
+        }
+        if let Some(change) = change {
+            if described.is_some() && session.stop.is_requested() {
+                let text = "stopped between two changes: the shard was described, and is enabled or disabled as before";
+                return Err(Failure::Interrupted(text.to_owned()));
+            }
+            let _changing = session.stop.changing(stop::UNDONE);
+            let changed = change.work.await;
+            shard = match changed {
+                Err(error) if described.is_some() => {
+                    return Err(
+                        Failure::from(error).next("the shard was described; look again, and enable or disable it anew")
+                    );
+                }
+                changed => changed?,
+            };
+        }
+        let mappings = map.mappings(None, Some(&shard)).await?.len();
+        session.output.show(&row(&shard, mappings, description))
     }
 }
 
@@ -231,13 +282,37 @@ impl Delete {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
         let shard = map.shard(&self.shard).await?;
-        let question = format!("take {} out of the shard map {:?}?", location::show(&self.shard), map.info().name());
+        let place = location::show(&self.shard);
+        let count = map.mappings(None, Some(&shard)).await?.len();
+        if count > 0 {
+            let error = Refusal::ShardHasMappings.into_error();
+            let text = format!("{place} still has {count} mappings");
+            return Err(Failure::Library(error.with_message(text)));
+        }
+        let words = format!("take {place} out of the shard map {:?}; its database stays", map.info().name());
         let change = map::Change::of(map.delete_shard(shard), |()| ());
-        if session.carry_out(self.change, change, Some(question)).await?.is_some() {
+        if session.carry_out(self.change, change, Words::Asked(words)).await?.is_some() {
             session.output.say("shard deleted; its database stays");
         }
         Ok(())
     }
+}
+
+/// The step that describes a shard.
+fn description_step(shard: &ShardLocation, text: &str) -> Vec<Step> {
+    let place = location::show(shard);
+    let words = if text.is_empty() {
+        format!("take away the description of {place}")
+    } else {
+        format!("describe {place} as {text:?}")
+    };
+    steps_of([("global store", words)])
+}
+
+/// Puts steps behind others.
+fn append(plan: &mut Vec<Step>, steps: Vec<Step>) {
+    let last = plan.last().map_or(0, |step| step.step);
+    plan.extend(steps.into_iter().map(|step| Step { step: last + step.step, ..step }));
 }
 
 /// The status as rows say it.

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{CreateMode, ErrorKind, Options, ShardMapManager, ShardUpgrade, StoreVersion};
+use shardlet::{CreateMode, Error, ErrorCode, ErrorKind, Options, ShardMapManager, ShardUpgrade, StoreVersion};
 
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
@@ -81,6 +81,11 @@ impl Create {
             steps.insert(0, ("global store", "drop the store with all shard maps, if there is one"));
             question = Some("drop the store that is there, with all its shard maps?".to_owned());
         }
+        if !self.replace && session.backend.global_version().await?.is_some() {
+            let text = "there is a shard map manager store already";
+            let error = Error::new(ErrorKind::AlreadyExists, ErrorCode::ShardMapManagerStoreAlreadyExists, text);
+            return Err(error.into());
+        }
         let created = ShardMapManager::create(session.backend.clone(), mode, Options::default());
         if session.decide(self.change, steps_of(steps), question, created).await?.is_some() {
             session.output.say("store created");
@@ -105,8 +110,8 @@ async fn show<B: Stores>(session: &Session<B>) -> Result<()> {
 
 async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
     let Some(version) = session.backend.global_version().await? else {
-        let text = "there is no shard map manager store; create it: shardlet store create";
-        return Err(Failure::NotFound(text.to_owned()));
+        let failure = Failure::NotFound("there is no shard map manager store".to_owned());
+        return Err(failure.next("create the store: shardlet store create"));
     };
     let upgrade_to = format!("upgrade from {version} to {}", StoreVersion::CURRENT);
     let step = if version < StoreVersion::CURRENT { upgrade_to } else { format!("at {version}, nothing to do") };
@@ -150,12 +155,17 @@ async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
 }
 
 async fn drop_store<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
+    let none = || Failure::NoChange("there is no store".to_owned());
+    // What cannot be read can be dropped.
+    if matches!(session.backend.global_version().await, Ok(None)) {
+        return Err(none());
+    }
     let steps = steps_of([("global store", "drop the store with all shard maps")]);
     let question = "drop the global store, with all shard maps, shards and mappings in it?".to_owned();
     let dropped = ShardMapManager::drop_store(&session.backend);
     match session.decide(how, steps, Some(question), dropped).await? {
         Some(true) => session.output.say("store dropped; the shards keep their local stores"),
-        Some(false) => return Err(Failure::NoChange("there is no store".to_owned())),
+        Some(false) => return Err(none()),
         None => {}
     }
     Ok(())

@@ -67,7 +67,9 @@ fn moves_of_one_mapping_are_done_once() {
     assert!(matches!(second.code, Some(8 | 17)), "{second:?}");
     assert_eq!(second.out, "");
     let there = world.run_words("mapping lookup orders 5 -o json").ok().json();
-    assert_eq!(there, first.json());
+    let mut moved = first.json();
+    assert_eq!(moved.as_object_mut().unwrap().remove("sessions_ended"), Some(0.into()));
+    assert_eq!(there, moved);
     world.agrees();
 }
 

@@ -85,12 +85,42 @@ fn what_is_refused_says_why_and_changes_nothing() {
     }
 }
 
+/// A failure of nearly every kind says what to do next.
+#[test]
+fn what_is_refused_says_what_to_do_next() {
+    let world = World::filled();
+    for (words, _, kind, _) in REFUSED {
+        let error = world.run_words(&format!("{words} --output json")).error();
+        let next = error["next"].as_str();
+        // What is wrong with an argument is the message; without a change there is nothing to do.
+        let without = matches!(kind, "invalid_input" | "no_change" | "file") || words.starts_with("schema set");
+        assert!(without || next.is_some(), "{words}: {error}");
+        assert!(!error["message"].as_str().unwrap().contains("shardlet "), "{words}: {error}");
+    }
+}
+
+/// What is said next fits what was asked for: a lock is not taken with a token of another.
+#[test]
+fn what_to_do_about_a_lock() {
+    let world = World::filled();
+    for (words, with, without) in [
+        ("mapping lock orders 300..", "shardlet mapping unlock", "--lock-token"),
+        ("mapping split orders 400", "--lock-token", "--force"),
+        ("mapping unlock orders 300.. --token 6f9619ff-8b86-d011-b42d-00c04fc964ff", "--force", "--lock-token"),
+    ] {
+        let error = world.run_words(&format!("{words} -o json")).exits(7).error();
+        let next = error["next"].as_str().unwrap();
+        assert!(next.contains("mapping lookup") && next.contains(with) && !next.contains(without), "{words}: {next}");
+    }
+}
+
 /// People read the same message after `error:`, and what to do next.
 #[test]
 fn errors_for_people_are_lines() {
     let world = World::filled();
     let ran = world.run_words("mapping delete orders 0..100 --yes").exits(6);
-    assert_eq!(ran.err, "error: the mapping is online; take it offline first: shardlet mapping offline\n");
+    let next = "take it offline first: shardlet mapping offline MAP MAPPING";
+    assert_eq!(ran.err, format!("error: the mapping is online\nnext:  {next}\n"));
     let ran = world.run_words("map show nope").exits(3);
     assert_eq!(
         ran.err,
@@ -313,6 +343,34 @@ fn a_reader_that_has_seen_enough_is_no_fault() {
     let world = World::filled();
     let ended = world.command(&["mapping", "list", "orders"]).stdin(Stdio::null()).stdout(writer).output().unwrap();
     assert_eq!((ended.status.code(), String::from_utf8(ended.stderr).unwrap().as_str()), (Some(0), ""));
+}
+
+/// A token that was made and not shown is in what is said of the failure.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_token_that_cannot_be_shown_is_not_lost() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let world = World::filled();
+    let mut command = world.command(&["mapping", "lock", "orders", "0..100"]);
+    let ended = command.stdin(Stdio::null()).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(5));
+    let owner = world.run_words("mapping lookup orders 5 -o json").ok().json()["lock_owner"].clone();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(told.contains(owner.as_str().unwrap()), "{told}");
+}
+
+/// What is in the way is named.
+#[test]
+fn keys_that_are_mapped_already() {
+    let world = World::filled();
+    for (words, held) in [
+        ("mapping add orders 50..250 --shard s/b", "0..100 on s/a"),
+        ("mapping add orders 500.. --shard s/a", "300.. on s/b"),
+        (&format!("mapping add tenants {GUID} --shard s/b"), &format!("{GUID} on s/a")),
+    ] {
+        let error = world.run_words(&format!("{words} -o json")).exits(4).error();
+        assert!(error["next"].as_str().unwrap().starts_with(&format!("{held} is in the way")), "{words}: {error}");
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -167,3 +167,12 @@ types! {
     timespan,
     datetimeoffset,
 }
+
+/// Names of kinds and of types of keys are read as they are printed.
+#[test]
+fn kinds_and_key_types_without_regard_to_case() {
+    let world = World::new();
+    let made = world.run_words("map create m --kind List --key-type DateTimeOffset -o json").ok().json();
+    let again = ["map", "create", "again", "--kind", "LIST", "--key-type", made["key_type"].as_str().unwrap()];
+    let _ = world.run(&again).ok();
+}

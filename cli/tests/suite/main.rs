@@ -18,6 +18,7 @@ mod interrupted;
 mod key_types;
 mod malformed;
 mod manual;
+mod pages;
 mod printed;
 mod questions;
 mod recovery;

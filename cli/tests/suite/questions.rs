@@ -75,7 +75,8 @@ fn what_takes_nothing_away_does_not_ask() {
     }
 }
 
-/// A plan is printed, in JSON with steps that are numbered from 1, and nothing is changed.
+/// A plan is printed, in JSON with steps that are numbered from 1, and nothing is changed. Where steps name ids alone, step 0 has the
+/// whole in words.
 #[test]
 fn a_dry_run_changes_nothing() {
     let world = world();
@@ -87,9 +88,13 @@ fn a_dry_run_changes_nothing() {
         let ran = world.run_words(&format!("{words} --dry-run -o json")).ok();
         let rows = ran.json();
         let steps: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect();
-        assert!(steps.first() == Some(&1) && steps.is_sorted(), "{words}: {steps:?}");
+        let from = if rows.to_string().contains("begin the operation") { 0 } else { 1 };
+        assert!(steps.first() == Some(&from) && steps.is_sorted(), "{words}: {steps:?}");
         for row in rows.as_array().unwrap() {
-            assert!(!row["place"].as_str().unwrap().is_empty() && !row["action"].as_str().unwrap().is_empty(), "{row}");
+            let (place, action) = (row["place"].as_str().unwrap(), row["action"].as_str().unwrap());
+            assert!(place.is_empty() == (row["step"] == 0) && !action.is_empty(), "{row}");
+            // Nobody knows a mapping by its id.
+            assert!(row["step"] != 0 || action.contains("s/"), "{row}");
         }
         assert_eq!(world.content(), before, "{words}");
     }
@@ -97,6 +102,21 @@ fn a_dry_run_changes_nothing() {
     let empty = World::empty();
     let _ = empty.run_words("store create --dry-run").ok();
     assert!(!empty.store().exists());
+}
+
+/// Who reads a plan learns which keys go offline, and where they are.
+#[test]
+fn plans_say_what_goes_offline() {
+    let world = World::filled();
+    for (words, parts) in [
+        ("mapping move orders 5 --to s/b", ["0..100", "from s/a to s/b", "offline"]),
+        ("mapping offline orders 5", ["0..100", "on s/a", "offline"]),
+        ("mapping add orders 200..300 --shard s/b --offline", ["200..300", "to s/b", "offline"]),
+    ] {
+        let plan = world.run_words(&format!("{words} --dry-run -o json")).ok().json();
+        let whole = plan[0]["action"].as_str().unwrap();
+        assert!(parts.iter().all(|part| whole.contains(part)), "{words}: {whole}");
+    }
 }
 
 /// A dry run is refused where the change would be.
@@ -110,9 +130,81 @@ fn a_dry_run_of_what_is_refused_is_refused() {
         ("mapping split orders 100", 17),
         ("mapping add orders 300..200 --shard s/b", 5),
         ("shard add orders s/a", 4),
+        ("shard add orders s/new --description \u{7}", 5),
+        ("shard update orders s/a --description \u{7}", 5),
+        ("shard delete orders s/a", 6),
+        ("map create ORDERS --kind list --key-type guid", 4),
+        ("map create a-name-that-is-longer-than-the-fifty-characters-allowed --kind list --key-type guid", 5),
+        ("mapping add orders 50..60 --shard s/b", 4),
+        ("mapping add orders .. --shard s/b", 4),
+        ("mapping add tenants 00000000-0000-0000-0000-000000000001 --shard s/a", 4),
+        ("mapping add orders 200..300 --shard s/c", 6),
+        ("mapping move orders 0..100 --to s/c", 6),
+        ("mapping move orders 300.. --to s/a", 7),
+        ("mapping move orders 0..100 --to s/b --lock-token 11111111-2222-3333-4444-555555555555", 7),
+        ("mapping split orders 400", 7),
+        ("mapping offline orders 300..", 7),
+        ("mapping lock orders 300..", 7),
+        ("mapping unlock orders 300.. --token 6f9619ff-8b86-d011-b42d-00c04fc964ff", 7),
+        ("mapping unlock orders --token 6f9619ff-8b86-d011-b42d-00c04fc964ff", 17),
+        ("schema delete nope", 3),
+        ("store create", 4),
     ] {
-        let _ = world.run_words(&format!("{words} --dry-run")).exits(code);
+        let ran = world.run_words(&format!("{words} --dry-run")).exits(code);
+        assert_eq!(ran.out, "", "{words}");
     }
+    // Offline and locked, and in the way of its neighbour.
+    let _ = world.run_words("mapping lock orders ..-100").ok();
+    let _ = world.run_words("mapping lock orders 0..100").ok();
+    for words in ["mapping online orders ..-100", "mapping delete orders ..-100", "mapping merge orders 100"] {
+        let _ = world.run_words(&format!("{words} --dry-run")).exits(7);
+    }
+    let _ = World::empty().run_words("store drop --dry-run").exits(17);
+}
+
+/// What is refused is not asked about first: nobody is there to answer, which would be 16.
+#[test]
+fn what_is_refused_is_not_asked_about() {
+    let world = World::filled();
+    for (words, code) in [
+        ("shard delete orders s/a", 6),
+        ("schema delete nope", 3),
+        ("mapping offline orders 300..", 7),
+        ("mapping move orders 0..100 --to s/c", 6),
+        ("shard add orders s/new --description \u{7}", 5),
+    ] {
+        let _ = world.run_words(words).exits(code);
+    }
+    let _ = World::empty().run_words("store drop").exits(17);
+}
+
+/// A description that is refused is refused before its shard is added.
+#[test]
+fn a_description_that_is_too_long_adds_no_shard() {
+    let world = World::filled();
+    let before = world.content();
+    let long = "x".repeat(1_001);
+    for dry in [&[][..], &["--dry-run"]] {
+        for arguments in [["shard", "add", "tenants", "s/c"], ["shard", "update", "orders", "s/a"]] {
+            let mut arguments = arguments.to_vec();
+            arguments.extend(["--description", &long, "--yes"]);
+            arguments.extend(dry);
+            let _ = world.run(&arguments).exits(5).says("1001");
+            assert_eq!(world.content(), before, "{dry:?}");
+        }
+    }
+}
+
+/// Two changes are one plan.
+#[test]
+fn a_shard_is_described_and_disabled_in_one_plan() {
+    let world = World::filled();
+    let arguments = ["shard", "update", "orders", "s/a", "--description", "old", "--disable", "-o", "json"];
+    let plan = world.run(&[&arguments[..], &["--dry-run"]].concat()).ok().json();
+    let steps: Vec<_> = plan.as_array().unwrap().iter().map(|row| row["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 1, 2, 3, 4], "{plan}");
+    let row = world.run(&arguments).ok().json();
+    assert_eq!((&row["status"], &row["description"]), (&"disabled".into(), &"old".into()));
 }
 
 /// A database that is not there is made when its shard is added, and not before.

@@ -1,5 +1,7 @@
 //! What a client that was killed leaves: shown, undone on request, or by whoever meets it.
 
+use serde_json::Value;
+
 use crate::support::{World, compare};
 
 /// A store in which a client died in the middle of adding 200..300 on `s/b`.
@@ -39,7 +41,10 @@ fn it_is_undone_on_request() {
         assert_eq!(places, ["s/b", "global store"]);
         let _ = world.run(&["operation", "undo", which]).exits(16);
         assert_eq!(world.content(), before);
-        let _ = world.run(&["operation", "undo", which, "--yes"]).ok().says("1 operations undone");
+        let ran = world.run(&["operation", "undo", which, "--yes", "-o", "json"]).ok().says("1 operations undone");
+        let rows = ran.json();
+        assert_eq!((&rows[0]["id"], &rows[0]["operation"]), (&list[0]["id"], &list[0]["operation"]), "{rows}");
+        assert_eq!((&rows[0]["outcome"], &rows[0]["message"]), (&"undone".into(), &Value::Null), "{rows}");
         let _ = world.run(&["operation", "undo", which, "--yes"]).exits(if all { 17 } else { 3 });
         let _ = world.run_words("mapping lookup orders 250").exits(3);
         world.agrees();
@@ -63,7 +68,18 @@ fn what_cannot_be_undone_is_in_the_way() {
     let error = world.run_words("mapping add orders 250..260 --shard s/a -o json").exits(9).error();
     assert_eq!(error["kind"], "pending_operation");
     assert!(error["next"].as_str().unwrap().contains("shardlet operation"), "{error}");
-    let _ = world.run_words("operation undo --all --yes").exits(9);
+    // Another that can be undone is undone.
+    let held = world.hold("a");
+    let mut run = world.start(&["mapping", "add", "orders", "-50..0", "--shard", "s/a"]);
+    run.until(|| world.rows("OperationsLogGlobal") > 1);
+    let _ = run.kill();
+    drop(held);
+    let ran = world.run_words("operation undo --all --yes -o json").exits(9);
+    let rows = ran.json();
+    let mut outcomes: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["outcome"].as_str().unwrap()).collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, ["failed", "undone"], "{rows}");
+    assert_eq!(ran.error()["kind"], "pending_operation");
     std::fs::rename(&away, &file).unwrap();
     let _ = world.run_words("mapping add orders 250..260 --shard s/a").ok();
     world.agrees();
