@@ -1,15 +1,18 @@
 //! `shardlet`: administers shard maps from a terminal, over the library of the same name.
 //!
-//! A command is a file of `commands/`: its arguments and what it does. `store` finds the store that it works on, `map` makes maps of
-//! any key type one type, `keys` and `location` read what people write, `checks` tells early what a store would refuse, `output` prints, `confirm`, `stop` and `progress` are what a
+//! A command is a file of `commands/`: its arguments and what it does. `store` finds the store that it works on and `login` how to
+//! log in to it, `map` makes maps of any key type one type, `keys` and `location` read what people write, `checks` tells early what a
+//! store would refuse, `output` prints, `confirm`, `stop` and `progress` are what a
 //! terminal needs, `failure` says what an exit code means.
 
 mod checks;
 mod commands;
 mod confirm;
+mod connection_string;
 mod failure;
 mod keys;
 mod location;
+mod login;
 mod map;
 mod output;
 mod picture;
@@ -112,8 +115,7 @@ async fn run(cli: Cli, output: Output) -> Result<()> {
                 let place = format!("SQLite, {}", directory.display());
                 command.run(&Session { backend, place, credentials: NoCredentials, output, stop }).await
             }
-            Store::SqlServer(backend, credentials) => {
-                let place = "SQL Server".to_owned();
+            Store::SqlServer(backend, credentials, place) => {
                 command.run(&Session { backend, place, credentials, output, stop }).await
             }
         }

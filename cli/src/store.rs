@@ -1,5 +1,4 @@
-//! Which store: from the command line, the environment, or a profile in a file; and the password, from where it is no secret to
-//! others.
+//! Which store: from the command line, the environment, or a profile in a file.
 //!
 //! Invariant: neither a connection string nor a password is printed, also where it cannot be read.
 
@@ -12,43 +11,36 @@ use clap::builder::OsStringValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use serde::Deserialize;
-use shardlet::{SqlCredentials, SqlServer, Sqlite};
+use shardlet::{SqlCredentials, SqlServer, SqlServerOptions, Sqlite};
 
+use crate::connection_string::Named;
 use crate::failure::{Failure, Result};
-use crate::prompt;
+use crate::login::{Login, LoginArgs, Profile};
 
 /// The options that say which store. One of the first two is needed, or a default profile.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Which store")]
 pub(crate) struct StoreArgs {
     /// The store: sqlite:DIRECTORY, or sqlserver:CONNECTION STRING, as in
-    /// 'sqlserver:Server=tcp:db-1,1433;Database=shard_map;User ID=admin;Encrypt=true'
+    /// 'sqlserver:Server=tcp:db-1,1433;Database=shard_map;User ID=admin;Encrypt=true', which asks for no password by itself: see
+    /// --password-env and the others
     #[arg(long, global = true, env = "SHARDLET_STORE", hide_env_values = true, value_name = "STORE")]
     store: Option<String>,
     /// A profile of the configuration file, in place of --store
     #[arg(long, global = true, env = "SHARDLET_PROFILE", value_name = "NAME")]
     profile: Option<String>,
-    /// The configuration file [default: shardlet/config.toml in the user's configuration directory]
+    /// The configuration file, in place of SHARDLET_STORE [default: shardlet/config.toml in the user's configuration directory]
     #[arg(long, global = true, env = "SHARDLET_CONFIG", value_name = "FILE", value_parser = OsStringValueParser::new())]
     config: Option<OsString>,
-    /// The login, if the connection string names none; a password is then needed
-    #[arg(long, global = true, value_name = "NAME")]
-    user: Option<String>,
-    /// The environment variable that holds the password of --user
-    #[arg(long, global = true, value_name = "VARIABLE", group = "password")]
-    password_env: Option<String>,
-    /// The file whose first line is the password of --user
-    #[arg(long, global = true, value_name = "FILE", group = "password")]
-    password_file: Option<PathBuf>,
-    /// Asks for the password of --user
-    #[arg(long, global = true, group = "password")]
-    password_prompt: bool,
+    #[command(flatten)]
+    login: LoginArgs,
 }
 
 /// A store, and how to log in to it.
 pub(crate) enum Store {
     Sqlite(Sqlite, PathBuf),
-    SqlServer(SqlServer, SqlCredentials),
+    /// The text says where it is.
+    SqlServer(SqlServer, SqlCredentials, String),
 }
 
 impl fmt::Debug for StoreArgs {
@@ -65,24 +57,6 @@ struct Config {
     default: Option<String>,
     #[serde(default)]
     profiles: BTreeMap<String, Profile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Profile {
-    store: String,
-    user: Option<String>,
-    password_env: Option<String>,
-    password_file: Option<PathBuf>,
-    #[serde(default)]
-    password_prompt: bool,
-}
-
-/// Where a password comes from.
-enum Password {
-    Variable(String),
-    File(PathBuf),
-    Prompt,
 }
 
 impl StoreArgs {
@@ -114,23 +88,13 @@ impl StoreArgs {
     /// # Errors
     /// `Usage` if none is named; `Input` for a configuration file that cannot be understood; `File`.
     pub(crate) async fn open(&self) -> Result<Store> {
-        let given = match (&self.password_env, &self.password_file, self.password_prompt) {
-            (Some(name), ..) => Some(Password::Variable(name.clone())),
-            (_, Some(path), _) => Some(Password::File(path.clone())),
-            (.., true) => Some(Password::Prompt),
-            _ => None,
-        };
+        let login = self.login.login();
         if let Some(store) = &self.store {
-            return open(store, Path::new(""), self.user.as_deref(), given).await;
+            return open(store, Path::new(""), login).await;
         }
         let (profile, directory) = self.profile()?;
-        let theirs = match (profile.password_env, profile.password_file) {
-            (Some(name), _) => Some(Password::Variable(name)),
-            (_, Some(path)) => Some(Password::File(directory.join(path))),
-            _ => profile.password_prompt.then_some(Password::Prompt),
-        };
-        let user = self.user.as_deref().or(profile.user.as_deref());
-        open(&profile.store, &directory, user, given.or(theirs)).await
+        let store = profile.store.clone();
+        open(&store, &directory, login.or(profile, &directory)?).await
     }
 
     /// The profile that was asked for, or the default one, and the directory that its paths start from.
@@ -173,7 +137,7 @@ fn unreadable(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     let file = path.display();
     Failure::Input(format!(
         "{file}, line {line}: not understood. A file has a default = \"NAME\" and tables [profiles.NAME] with store, user, and \
-         one of password-env, password-file, password-prompt = true; a password itself is not allowed"
+         one of password-env, password-file, password-prompt = true, token-env, token-file; a password itself is not allowed"
     ))
 }
 
@@ -184,8 +148,12 @@ fn default_config() -> Option<PathBuf> {
     Some(base.join("shardlet").join("config.toml"))
 }
 
-async fn open(store: &str, directory: &Path, user: Option<&str>, password: Option<Password>) -> Result<Store> {
+async fn open(store: &str, directory: &Path, login: Login) -> Result<Store> {
     if let Some(path) = store.strip_prefix("sqlite:") {
+        if !login.is_empty() {
+            let text = "a store that begins with sqlite: has no login: --user, passwords and tokens are for a server";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         let directory = directory.join(path);
         return Ok(Store::Sqlite(Sqlite::open(&directory)?, directory));
     }
@@ -193,42 +161,16 @@ async fn open(store: &str, directory: &Path, user: Option<&str>, password: Optio
         let text = "a store begins with sqlite: or sqlserver:, as in sqlite:./data";
         return Err(Failure::Usage(text.to_owned()));
     };
-    match (user, password) {
-        (None, None) => {
+    let named = Named::by(string);
+    let (server, login) = match login.credentials(&named).await? {
+        Some(login) => (SqlServer::open_as(string, &login, SqlServerOptions::default())?, login),
+        None => {
             let server = SqlServer::open(string)?;
             let login = server.credentials();
-            Ok(Store::SqlServer(server, login))
+            (server, login)
         }
-        (Some(user), Some(password)) => {
-            let login = SqlCredentials::login(user, &password.read(user).await?);
-            Ok(Store::SqlServer(SqlServer::open_as(string, &login, shardlet::SqlServerOptions::default())?, login))
-        }
-        (Some(_), None) => {
-            let text = "a user needs a password: --password-env, --password-file or --password-prompt";
-            Err(Failure::Usage(text.to_owned()))
-        }
-        (None, Some(_)) => Err(Failure::Usage("a password needs a user: --user NAME".to_owned())),
-    }
-}
-
-impl Password {
-    async fn read(self, user: &str) -> Result<String> {
-        match self {
-            Self::Variable(name) => std::env::var(&name)
-                .map_err(|_| Failure::Usage(format!("the environment variable {name} is not set, or is no text"))),
-            Self::File(path) => {
-                // It may be a pipe, which may have nothing in it yet.
-                let file = path.clone();
-                let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(file)).await;
-                let text = read.map_err(std::io::Error::from).flatten().map_err(|error| Failure::file(&path, error))?;
-                Ok(text.lines().next().unwrap_or_default().to_owned())
-            }
-            Self::Prompt => {
-                let asked = prompt::password(format!("password of {user}: ")).await;
-                asked.map_err(|error| Failure::file(Path::new("terminal"), error))
-            }
-        }
-    }
+    };
+    Ok(Store::SqlServer(server, login, named.place()))
 }
 
 #[cfg(test)]
@@ -254,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_is_none_is_not_shown() {
         for store in ["Server=a;Password=hunter2", "sqlserver:Password=hunter2", "sqlserver:;;=hunter2"] {
-            let refused = open(store, Path::new("."), None, None).await.map(drop).unwrap_err();
+            let refused = open(store, Path::new("."), Login::default()).await.map(drop).unwrap_err();
             assert!(!refused.message().unwrap().contains("hunter2"), "{store}");
         }
     }

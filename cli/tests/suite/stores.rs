@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::exit_codes::closed;
 use crate::support::{Ran, Running, World};
 
 /// Stores `one` and `two`, each with a map of its own name.
@@ -156,6 +157,68 @@ fn stores_that_cannot_be() {
     let without = World::empty();
     let ran = run(prepared(&without, &[], &["--profile", "first"])).exits(3);
     assert!(ran.err.contains("there is no profile \"first\"") && ran.err.contains("config.toml"), "{ran:?}");
+}
+
+/// A login that is not whole, or of no use.
+#[test]
+fn logins() {
+    let world = World::empty();
+    let address = closed();
+    let store = |login: &str| format!("sqlserver:Server=tcp:{address};Database=d;{login}");
+    let (bare, named) = (store(""), store("User ID=admin"));
+    let file = world.write("secret.txt", "hush\n");
+    let ended = |store: &str, words: &str, code: i32| {
+        let mut arguments = vec!["--store", store];
+        arguments.extend(words.split_whitespace());
+        let variables = [("HUSH", "hush"), ("NOTHING", "")];
+        let ran = run(prepared(&world, &variables, &arguments)).exits(code);
+        assert!(!ran.err.contains("hush"), "{ran:?}");
+        ran
+    };
+    // Those that reach for the server, which is not there.
+    for words in ["--password-env HUSH", "--user u --password-env HUSH", "--token-env HUSH"] {
+        let _ = ended(&named, words, 11);
+    }
+    for words in ["--password-file", "--user u --password-file", "--token-file"] {
+        let _ = ended(&named, &format!("{words} {file}"), 11);
+    }
+    let _ = ended(&bare, "--token-env HUSH", 11);
+    for words in ["--token-env NOTHING", "--user u --password-env NOTHING"] {
+        let _ = ended(&bare, words, 2).says("NOTHING");
+    }
+    let _ = ended(&bare, "--password-env HUSH", 2).says("--user NAME");
+    let _ = ended(&bare, "--token-file nowhere.txt", 5).says("nowhere.txt");
+    let _ = ended(&store("User ID=admin;Password=hush"), "--password-env HUSH", 2).says("has a password already");
+    for words in
+        ["--user u --token-env HUSH", "--token-env HUSH --password-env HUSH", "--token-env HUSH --token-file x"]
+    {
+        let _ = ended(&bare, words, 2);
+    }
+    for words in ["--user u", "--password-env HUSH", "--password-prompt", "--token-env HUSH", "--token-file x"] {
+        let _ = ended("sqlite:data", words, 2).says("sqlite:");
+    }
+    // In a profile.
+    for (login, code) in [
+        ("token-env = \"HUSH\"", 11),
+        ("token-file = \"secret.txt\"", 11),
+        ("token-file = \"nowhere.txt\"", 5),
+        ("user = \"u\"\npassword-file = \"secret.txt\"", 11),
+        ("user = \"u\"\ntoken-file = \"secret.txt\"", 5),
+        ("token-env = \"HUSH\"\npassword-env = \"HUSH\"", 5),
+    ] {
+        let config =
+            world.write("config.toml", &format!("default = \"a\"\n[profiles.a]\nstore = \"{bare}\"\n{login}\n"));
+        let _ = run(prepared(&world, &[("HUSH", "hush")], &["--config", &config])).exits(code);
+    }
+    // The command line counts more: a login in place of a token, and a token in place of a login.
+    let config = |login: &str| {
+        world.write("config.toml", &format!("default = \"a\"\n[profiles.a]\nstore = \"{bare}\"\n{login}\n"))
+    };
+    let token = config("token-env = \"NOT_SET\"");
+    let arguments = ["--config", &token, "--user", "u", "--password-file", &file];
+    let _ = run(prepared(&world, &[], &arguments)).exits(11);
+    let password = config("user = \"u\"\npassword-env = \"NOT_SET\"");
+    let _ = run(prepared(&world, &[], &["--config", &password, "--token-file", &file])).exits(11);
 }
 
 /// A line that is not understood is told by its place.
