@@ -10,6 +10,8 @@ mod commands;
 mod confirm;
 mod connection_string;
 mod failure;
+#[cfg(unix)]
+mod files;
 mod keys;
 mod location;
 mod login;
@@ -79,6 +81,8 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let output = Output { format: cli.printing.output, quiet: cli.printing.quiet };
+    #[cfg(unix)]
+    files::allow_many();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

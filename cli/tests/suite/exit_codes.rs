@@ -382,3 +382,21 @@ fn output_that_cannot_be_written_is_a_fault() {
     assert_eq!(ended.status.code(), Some(5));
     assert!(String::from_utf8(ended.stderr).unwrap().starts_with("error: cannot write the output: "));
 }
+
+/// A shell that allows few open files until a program asks for more makes no shard unreachable.
+#[cfg(unix)]
+#[test]
+fn few_open_files_make_no_shard_unreachable() {
+    let world = World::new();
+    let _ = world.run_words("map create m --kind list --key-type int32").ok();
+    for number in 0..40 {
+        world.add_shard("m", &format!("s/{number}"));
+    }
+    let inner = world.command(&[]);
+    let mut command = std::process::Command::new("sh");
+    let _ = command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let script = "ulimit -Sn 64 && exec \"$0\" doctor -o json";
+    let _ = command.args(["-c", script, env!("CARGO_BIN_EXE_shardlet")]).current_dir(world.path());
+    let ran = Running::start(command, None).wait().ok();
+    assert_eq!(ran.json().as_array().unwrap().len(), 41);
+}
