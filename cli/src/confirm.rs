@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 
 use crate::failure::{Failure, Result};
+use crate::output;
 
 /// How a change is asked for.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -35,7 +36,7 @@ impl Change {
 }
 
 fn ask(question: &str) -> bool {
-    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let _ = write!(io::stderr(), "{} [y/N] ", output::on_lines(question));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")

@@ -1,6 +1,7 @@
 //! What a command prints: rows as a table, as JSON or as CSV on standard output; words for people on standard error.
 //!
-//! Invariant: what scripts read is on standard output, and nothing else is.
+//! Invariants: what scripts read is on standard output, and nothing else is; no name, description or message of a server has a say in
+//! what a terminal does, or in where a line or a cell ends. JSON and CSV have them as they are.
 
 use std::io::{self, Write};
 
@@ -42,7 +43,7 @@ impl Output {
                 let _ = table.load_style(presets::NOTHING);
                 let mut cells = cells.into_iter();
                 let _ = table.set_header(cells.next().unwrap_or_default().iter().map(|name| title(name)));
-                let _ = table.add_rows(cells);
+                let _ = table.add_rows(cells.map(|row| row.iter().map(|cell| on_one_line(cell)).collect::<Vec<_>>()));
                 for column in table.column_iter_mut() {
                     let _ = column.set_padding((0, 2));
                 }
@@ -63,7 +64,7 @@ impl Output {
                 let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
                 let lines = names.iter().zip(values).filter(|(_, value)| !value.is_empty());
                 let lines: Vec<String> =
-                    lines.map(|(name, value)| format!("{:width$}  {value}", title(name))).collect();
+                    lines.map(|(name, value)| format!("{:width$}  {}", title(name), on_one_line(value))).collect();
                 print(&lines.join("\n"))
             }
             Format::Json => self.json(row),
@@ -80,7 +81,7 @@ impl Output {
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {
             // Nobody is there to be told that standard error is gone.
-            let _ = writeln!(io::stderr(), "{text}");
+            let _ = writeln!(io::stderr(), "{}", on_lines(text));
         }
     }
 
@@ -109,11 +110,41 @@ impl Output {
             let _ = writeln!(io::stderr(), "{text}");
             return;
         }
-        let _ = writeln!(io::stderr(), "error: {message}");
+        let _ = writeln!(io::stderr(), "error: {}", on_lines(&message));
         if let Some(advice) = failure.advice() {
             let _ = writeln!(io::stderr(), "next:  {advice}");
         }
     }
+}
+
+/// Whether a letter would move or end a line, change colours or clipboards, or let text be read in another order than it has.
+fn is_power(letter: char) -> bool {
+    let turns =
+        matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}')
+}
+
+/// Text for a terminal that stays on its line: what has power over it stands as `\n`, `\t` or `\u{9b}`.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_power(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// Words for a terminal, which may have several lines. All but the first are set in, so that none looks like one of another kind.
+pub(crate) fn on_lines(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut shown = on_one_line(lines.next().unwrap_or_default());
+    for line in lines {
+        shown.push_str(if line.starts_with("  ") { "\n" } else { "\n  " });
+        shown.push_str(&on_one_line(line));
+    }
+    shown
 }
 
 /// The names of the fields, then their texts for each row.
@@ -148,5 +179,23 @@ pub(crate) fn print(text: &str) -> Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(Failure::Output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_power_over_a_terminal_is_shown_and_does_nothing() {
+        assert_eq!(on_one_line("a\nb\tc\r\u{1b}[31m\u{9b}2J\u{7f}\0"), r"a\nb\tc\r\u{1b}[31m\u{9b}2J\u{7f}\u{0}");
+        assert_eq!(on_one_line("\u{202e}gnp.exe\u{2069}\u{200f}\u{2028}"), r"\u{202e}gnp.exe\u{2069}\u{200f}\u{2028}");
+        assert_eq!(on_one_line("größe 数据 \\ 👩‍🔧"), "größe 数据 \\ 👩‍🔧");
+    }
+
+    #[test]
+    fn a_line_within_words_is_set_in() {
+        assert_eq!(on_lines("one\nerror: two\r\n  three\u{1b}"), "one\n  error: two\n  three\\u{1b}");
+        assert_eq!(on_lines(""), "");
     }
 }

@@ -4,12 +4,14 @@
 
 use std::io;
 
+use crate::output;
+
 /// Asks for a password. Cancel safe: what is typed later is read by nobody.
 ///
 /// # Errors
 /// If there is no terminal, or it was closed.
 pub(crate) async fn password(question: String) -> io::Result<String> {
-    hidden::read(question).await
+    hidden::read(output::on_one_line(&question)).await
 }
 
 /// As the terminal does it: it keeps its line editing and its Ctrl-C, which `rpassword` takes from it for as long as it reads.
