@@ -116,6 +116,8 @@ async fn run(cli: Cli, output: Output) -> Result<()> {
     let work = async move {
         match cli.store.open().await? {
             Store::Sqlite(backend, directory) => {
+                // Which directory it is must not depend on where one stands.
+                let directory = std::path::absolute(&directory).unwrap_or(directory);
                 let place = format!("SQLite, {}", directory.display());
                 command.run(&Session { backend, place, credentials: NoCredentials, output, stop }).await
             }

@@ -1,16 +1,26 @@
 //! `shardlet store`: the global store.
 
+use std::fmt;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use shardlet::operation::Stores;
-use shardlet::{CreateMode, Error, ErrorCode, ErrorKind, Options, ShardMapManager, ShardUpgrade, StoreVersion};
+use shardlet::{
+    CreateMode, Error, ErrorCode, ErrorKind, Options, ShardLocation, ShardMapManager, ShardUpgrade, StoreVersion,
+};
+use tokio::task::JoinSet;
 
+use super::check::was_reached;
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
+use crate::places;
 use crate::progress;
 use crate::session::{Session, steps_of};
 use crate::stop;
+
+/// How many shards are looked at or upgraded at once.
+const AT_ONCE: usize = 16;
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
@@ -49,6 +59,8 @@ struct StoreRow {
     shards: usize,
     mappings: usize,
     unfinished_operations: usize,
+    /// Which it is: kind, and directory or server and database.
+    store: String,
 }
 
 #[derive(Serialize)]
@@ -75,11 +87,16 @@ impl StoreCommand {
 impl Create {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let mode = if self.replace { CreateMode::Replace } else { CreateMode::Keep };
-        let mut steps = vec![("global store", "create the store")];
+        let mut steps = vec![("global store", format!("create the store ({})", session.place))];
         let mut question = None;
         if self.replace {
-            steps.insert(0, ("global store", "drop the store with all shard maps, if there is one"));
-            question = Some("drop the store that is there, with all its shard maps?".to_owned());
+            let content = content(session, self.change).await?;
+            let what = match &content {
+                Content::None => ", if there is one by then".to_owned(),
+                content => format!(" with {content}"),
+            };
+            steps.insert(0, ("global store", format!("drop the store ({}){what}", session.place)));
+            question = Some(format!("drop the store ({}){what}, and create an empty one?", session.place));
         }
         if !self.replace && session.backend.global_version().await?.is_some() {
             let text = "there is a shard map manager store already";
@@ -94,6 +111,55 @@ impl Create {
     }
 }
 
+/// What a store holds, for who decides about it.
+enum Content {
+    None,
+    Counted {
+        maps: usize,
+        shards: usize,
+        mappings: usize,
+    },
+    /// It cannot be read, or nobody asks.
+    NotKnown,
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let many = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+        match self {
+            Self::None => f.write_str("nothing in it"),
+            Self::Counted { maps, shards, mappings } => {
+                write!(f, "{}, {} and {}", many(*maps, "shard map"), many(*shards, "shard"), many(*mappings, "mapping"))
+            }
+            Self::NotKnown => f.write_str("all that is in it"),
+        }
+    }
+}
+
+/// Counts what is in the store, where that is shown or asked about. What cannot be read can be dropped all the same.
+async fn content<B: Stores>(session: &Session<B>, how: Change) -> Result<Content> {
+    if how.yes && !how.dry_run {
+        return Ok(Content::NotKnown);
+    }
+    let counted = async {
+        if session.backend.global_version().await?.is_none() {
+            return Ok(Content::None);
+        }
+        let maps = session.backend.load_all().await?;
+        let shards = session.backend.shard_locations().await?.len();
+        Ok(Content::Counted {
+            maps: maps.len(),
+            shards,
+            mappings: maps.iter().map(|(_, mappings)| mappings.len()).sum(),
+        })
+    };
+    match counted.await {
+        Ok(content) => Ok(content),
+        Err(error) if was_reached(&error) => Ok(Content::NotKnown),
+        Err(error) => Err(error.into()),
+    }
+}
+
 async fn show<B: Stores>(session: &Session<B>) -> Result<()> {
     let manager = session.manager().await?;
     let version = session.backend.global_version().await?.unwrap_or(StoreVersion::CURRENT);
@@ -104,8 +170,35 @@ async fn show<B: Stores>(session: &Session<B>) -> Result<()> {
         shards: manager.shard_locations().await?.len(),
         mappings: maps.iter().map(|(_, mappings)| mappings.len()).sum(),
         unfinished_operations: session.backend.pending_operations().await?.len(),
+        store: session.place.clone(),
     };
     session.output.show(&row)
+}
+
+/// What was found where an upgrade may have something to do.
+enum Found {
+    Older(StoreVersion),
+    Current,
+    /// No store, or one that could not be looked at: the upgrade tells of it.
+    NotKnown,
+}
+
+impl Found {
+    fn by(looked: shardlet::Result<Option<StoreVersion>>) -> Self {
+        match looked {
+            Ok(Some(version)) if version < StoreVersion::CURRENT => Self::Older(version),
+            Ok(Some(version)) if version.is_usable() => Self::Current,
+            _ => Self::NotKnown,
+        }
+    }
+
+    fn step(&self) -> Option<String> {
+        match self {
+            Self::Older(version) => Some(format!("upgrade from {version} to {}", StoreVersion::CURRENT)),
+            Self::Current => None,
+            Self::NotKnown => Some("try to upgrade what could not be looked at".to_owned()),
+        }
+    }
 }
 
 async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
@@ -113,59 +206,117 @@ async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
         let failure = Failure::NotFound("there is no shard map manager store".to_owned());
         return Err(failure.next("create the store: shardlet store create"));
     };
-    let upgrade_to = format!("upgrade from {version} to {}", StoreVersion::CURRENT);
-    let step = if version < StoreVersion::CURRENT { upgrade_to } else { format!("at {version}, nothing to do") };
-    let steps = steps_of([("global store", step), ("each shard", "upgrade what is older".to_owned())]);
-    let question = "upgrade the global store, then the store of each shard?".to_owned();
-    let global = session.backend.upgrade_global();
-    let Some(global) = session.decide(how, steps, Some(question), global).await? else { return Ok(()) };
-    let manager = session.manager().await?;
-    let mut rows = vec![UpgradeRow {
-        place: "global store".to_owned(),
-        outcome: if global.is_change() { "upgraded" } else { "unchanged" },
-        from: Some(global.from.to_string()),
-        to: Some(global.to.to_string()),
-        message: None,
-    }];
-    let locations = manager.shard_locations().await?;
-    let bar = progress::bar(locations.len(), "upgrading", session.output.quiet);
-    let mut stopped = false;
-    for place in &locations {
-        if session.stop.is_requested() {
-            stopped = true;
-            break;
-        }
-        let _changing = session.stop.changing(stop::NOT_KNOWN);
-        let outcome = match manager.upgrade_shard(place).await {
-            Ok(done) => ShardUpgrade::Done(done),
-            Err(error) if error.kind() == ErrorKind::NotFound => ShardUpgrade::Absent,
-            Err(error) => ShardUpgrade::Failed(error),
-        };
-        rows.push(upgrade_row(location::show(place), &outcome));
-        bar.inc(1);
+    let found = Found::by(Ok(Some(version)));
+    if matches!(found, Found::NotKnown) {
+        // It says why.
+        let _ = session.manager().await?;
     }
-    bar.finish_and_clear();
+    let locations = match session.backend.shard_locations().await {
+        Ok(locations) => Some(locations),
+        // So old that it has to be upgraded before it can be read.
+        Err(error) if error.kind() == ErrorKind::VersionMismatch && matches!(found, Found::Older(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let readable = locations.is_some();
+    let at = |place: ShardLocation| {
+        let backend = session.backend.clone();
+        async move { Found::by(backend.local_version(&place).await) }
+    };
+    let seen = places::look(session, locations.unwrap_or_default(), AT_ONCE, "looking at shards", at).await;
+    if seen.is_partial() {
+        return Err(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
+    }
+    let of_shards = seen.rows.iter().map(|(place, found)| (location::show(place), found));
+    let all = std::iter::once(("global store".to_owned(), &found)).chain(of_shards);
+    let mut steps: Vec<_> = all.filter_map(|(place, found)| Some((place, found.step()?))).collect();
+    if !readable {
+        steps.push(("each shard".to_owned(), "upgrade what is older".to_owned()));
+    }
+    if steps.is_empty() {
+        let text = format!(
+            "{}: the global store and all {} shards have version {version} already",
+            session.place, seen.places
+        );
+        return Err(Failure::NoChange(text));
+    }
+    let older = seen.rows.iter().filter(|(_, found)| matches!(found, Found::Older(_))).count();
+    let not_known = seen.rows.iter().filter(|(_, found)| matches!(found, Found::NotKnown)).count();
+    let unseen =
+        if not_known > 0 { format!(", and try {not_known} that could not be looked at") } else { String::new() };
+    let shards = match readable {
+        true => format!("{older} of its {} shards", seen.places),
+        false => "then its shards".to_owned(),
+    };
+    let question = format!("upgrade the store ({}) of version {version}, and {shards}{unseen}?", session.place);
+    let global = session.backend.upgrade_global();
+    let Some(global) = session.decide(how, steps_of(steps), Some(question), global).await? else { return Ok(()) };
+    let mut rows = vec![upgrade_row("global store".to_owned(), &ShardUpgrade::Done(global))];
+    let (upgraded, all) = upgrade_shards(session).await?;
+    rows.extend(upgraded.iter().map(|(place, outcome)| upgrade_row(location::show(place), outcome)));
     let healthy = rows.iter().all(|row| matches!(row.outcome, "upgraded" | "unchanged"));
     session.output.list(&rows)?;
-    if stopped {
-        let (done, all) = (rows.len() - 1, locations.len());
+    if upgraded.len() < all {
+        let done = upgraded.len();
         return Err(Failure::Interrupted(format!("stopped after {done} of {all} shards; run it again to go on")));
     }
     if healthy { Ok(()) } else { Err(Failure::Unhealthy) }
 }
 
-async fn drop_store<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
-    let none = || Failure::NoChange("there is no store".to_owned());
-    // What cannot be read can be dropped.
-    if matches!(session.backend.global_version().await, Ok(None)) {
-        return Err(none());
+/// Upgrades all shards, some at a time, until the user wants to stop; what is under way then is waited for. Also says how many shards
+/// there are.
+async fn upgrade_shards<B: Stores>(session: &Session<B>) -> Result<(Vec<(ShardLocation, ShardUpgrade)>, usize)> {
+    let manager = session.manager().await?;
+    let mut locations = manager.shard_locations().await?;
+    locations.sort();
+    let all = locations.len();
+    let bar = progress::bar(all, "upgrading", session.output.quiet);
+    // The store of each shard is upgraded as a whole or not at all.
+    let _changing = session.stop.changing(stop::NOT_KNOWN);
+    let mut left = locations.into_iter();
+    let mut tasks = JoinSet::new();
+    let mut rows = Vec::with_capacity(all);
+    loop {
+        while tasks.len() < AT_ONCE
+            && !session.stop.is_requested()
+            && let Some(place) = left.next()
+        {
+            let manager = manager.clone();
+            let _ = tasks.spawn(async move {
+                let outcome = match manager.upgrade_shard(&place).await {
+                    Ok(done) => ShardUpgrade::Done(done),
+                    Err(error) if error.kind() == ErrorKind::NotFound => ShardUpgrade::Absent,
+                    Err(error) => ShardUpgrade::Failed(error),
+                };
+                (place, outcome)
+            });
+        }
+        match tasks.join_next().await {
+            Some(Ok(row)) => rows.push(row),
+            Some(Err(error)) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+            None => break,
+        }
+        bar.inc(1);
     }
-    let steps = steps_of([("global store", "drop the store with all shard maps")]);
-    let question = "drop the global store, with all shard maps, shards and mappings in it?".to_owned();
+    bar.finish_and_clear();
+    rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok((rows, all))
+}
+
+async fn drop_store<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
+    let content = content(session, how).await?;
+    if matches!(content, Content::None) {
+        return Err(Failure::NoChange("there is no store".to_owned()));
+    }
+    let steps = steps_of([("global store", format!("drop the store ({}) with {content}", session.place))]);
+    let question = format!("drop the global store ({}) with {content}?", session.place);
     let dropped = ShardMapManager::drop_store(&session.backend);
     match session.decide(how, steps, Some(question), dropped).await? {
         Some(true) => session.output.say("store dropped; the shards keep their local stores"),
-        Some(false) => return Err(none()),
+        Some(false) => return Err(Failure::NoChange("there is no store".to_owned())),
         None => {}
     }
     Ok(())

@@ -5,9 +5,20 @@ use crate::support::{Ran, World, compare};
 /// Runs the words in a new world for each form, and compares standard output.
 #[track_caller]
 fn printed(name: &str, words: &str) {
+    printed_of(name, words, &[]);
+}
+
+/// The same, with stores of version 1.1: the global one without a name, those of shards `s/NAME`.
+#[track_caller]
+fn printed_of(name: &str, words: &str, older: &[Option<&str>]) {
     for (form, extension) in [("table", "txt"), ("json", "json"), ("csv", "csv")] {
-        let ran = World::filled().run_words(&format!("{words} --output {form}"));
-        compare(&format!("{name}.{extension}"), &whole(ran, form));
+        let world = World::filled();
+        for file in older {
+            world.make_older(*file);
+        }
+        let ran = world.run_words(&format!("{words} --output {form}"));
+        let text = whole(ran, form).replace(world.path().to_str().unwrap(), "<directory>");
+        compare(&format!("{name}.{extension}"), &text);
     }
 }
 
@@ -36,8 +47,6 @@ printed! {
     store_drop: "store drop --yes",
     store_drop_plan: "store drop --dry-run",
     store_create_plan: "store create --replace --dry-run",
-    store_upgrade: "store upgrade --yes",
-    store_upgrade_plan: "store upgrade --dry-run",
     map_list: "map list",
     map_create: "map create new --kind range --key-type datetimeoffset",
     map_create_plan: "map create new --kind list --key-type binary --dry-run",
@@ -80,6 +89,12 @@ printed! {
     schema_set_plan: "schema set orders --reference prices --dry-run",
     schema_delete: "schema delete orders --yes",
     route: "route orders 5 6 150 9000",
+}
+
+#[test]
+fn store_upgrade() {
+    printed_of("store_upgrade", "store upgrade --yes", &[None, Some("b")]);
+    printed_of("store_upgrade_plan", "store upgrade --dry-run", &[None, Some("b")]);
 }
 
 /// Keys that are not routed are shown, too.

@@ -158,6 +158,13 @@ impl World {
         usize::try_from(count).unwrap()
     }
 
+    /// Makes the store of a shard `s/NAME`, or the global store, one of version 1.1.
+    pub fn make_older(&self, shard: Option<&str>) {
+        let kind = if shard.is_some() { "Local" } else { "Global" };
+        let older = format!("UPDATE \"__ShardManagement.ShardMapManager{kind}\" SET \"StoreVersionMinor\" = 1");
+        self.raw(shard).execute_batch(&older).unwrap();
+    }
+
     /// Keeps others from writing to the database of a shard `s/NAME`, until the connection is closed.
     pub fn hold(&self, shard: &str) -> Connection {
         let connection = self.raw(Some(shard));
