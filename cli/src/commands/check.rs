@@ -11,8 +11,8 @@ use shardlet::{
     StoreVersion,
 };
 
-use super::recovery::show_range;
 use crate::failure::{Failure, Result};
+use crate::keys;
 use crate::places;
 use crate::session::Session;
 
@@ -275,7 +275,7 @@ async fn left_over<B: Stores>(
 fn oddness(map: &ShardMapInfo, mappings: &[MappingRecord]) -> Option<String> {
     let empty = |mapping: &&MappingRecord| map.kind() == ShardMapKind::Range && mapping.range().is_empty();
     if let Some(mapping) = mappings.iter().find(empty) {
-        return Some(format!("a mapping has no keys: {}", show_range(map, &mapping.range())));
+        return Some(format!("a mapping has no keys: {}", keys::show_range(map, &mapping.range())));
     }
     let mut furthest: Option<&MappingRecord> = None;
     for mapping in mappings {
@@ -285,7 +285,7 @@ fn oddness(map: &ShardMapInfo, mappings: &[MappingRecord]) -> Option<String> {
                 ShardMapKind::Range => before.range().intersects(&mapping.range()),
             }
         {
-            let (a, b) = (show_range(map, &before.range()), show_range(map, &mapping.range()));
+            let (a, b) = (keys::show_range(map, &before.range()), keys::show_range(map, &mapping.range()));
             return Some(format!("two mappings share keys: {a} and {b}"));
         }
         let further = |before: &MappingRecord| match (&before.high, &mapping.high) {

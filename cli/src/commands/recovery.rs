@@ -5,8 +5,6 @@ mod membership;
 mod rebuild;
 mod resolve;
 
-pub(super) use self::detect::show_range;
-
 use clap::Subcommand;
 use shardlet::operation::Stores;
 

@@ -133,17 +133,23 @@ fn shard_list_with_descriptions() {
 #[test]
 fn nothing_written_into_a_store_has_power_over_a_terminal() {
     let world = World::filled();
-    let forged = "one\nSTATUS  disabled\u{9b}31m\u{7f}\u{202e}";
+    let forged = "one\nSTATUS  disabled\u{202e}";
     let _ = world.run(&["shard", "update", "orders", "s/a", "--description", forged]).ok();
     for words in ["shard list orders", "shard show orders s/a"] {
         let ran = world.run_words(words).ok();
-        let escaped = r"one\nSTATUS  disabled\u{9b}31m\u{7f}\u{202e}";
+        let escaped = r"one\nSTATUS  disabled\u{202e}";
         assert!(ran.out.contains(escaped), "{ran:?}");
         let json = world.run_words(&format!("{words} -o json")).ok().json();
         let row = json.get(0).unwrap_or(&json);
         assert_eq!(row["description"], forged);
         assert!(world.run_words(&format!("{words} -o csv")).ok().out.contains(forged));
     }
+    // Names may hold what descriptions may not.
+    let name = "no\u{9b}31m\u{7f}";
+    let _ = world.run(&["map", "create", name, "--kind", "list", "--key-type", "guid"]).ok();
+    assert!(world.run_words("map list").ok().out.contains(r"no\u{9b}31m\u{7f}"));
+    let names = world.run_words("map list -o json").ok().rows();
+    assert!(names.iter().any(|row| row["name"] == name), "{names:?}");
     // In errors and in what is said.
     let ran = world.run(&["map", "show", "no\u{9b}31m\nnext:  do it"]).exits(3);
     assert!(!ran.err.contains('\u{9b}') && !ran.err.contains("\nnext:  do it"), "{ran:?}");

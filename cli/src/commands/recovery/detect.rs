@@ -5,10 +5,10 @@ use serde::Serialize;
 use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
-    EncodedRange, MappingDifference, MappingStatus, RecoveryManager, ShardDifference, ShardDifferences, ShardLocation,
-    ShardMapInfo, ShardMapKind, ShardMapName,
+    MappingDifference, RecoveryManager, ShardDifference, ShardDifferences, ShardLocation, ShardMapInfo, ShardMapName,
 };
 
+use crate::commands::mapping::status_word as mapping_word;
 use crate::commands::shard::status_word;
 use crate::failure::{Failure, Result};
 use crate::keys;
@@ -144,7 +144,7 @@ pub(super) fn rows_of(found: &ShardDifferences) -> Vec<DifferenceRow> {
         DifferenceRow { global, local, message: Some(difference.to_string()), ..row("shard") }
     });
     let of_mappings = found.of_mappings().iter().map(|difference| DifferenceRow {
-        keys: Some(show_range(found.shard_map(), difference.keys())),
+        keys: Some(keys::show_range(found.shard_map(), difference.keys())),
         global: difference.global().map(|mapping| show_mapping(found.shard_map(), difference, mapping)),
         local: difference.local().map(|mapping| show_mapping(found.shard_map(), difference, mapping)),
         message: Some(why(found, difference).to_owned()),
@@ -180,16 +180,13 @@ fn sides(found: &ShardDifferences, difference: &ShardDifference) -> (Option<Stri
 }
 
 fn show_mapping(map: &ShardMapInfo, difference: &MappingDifference, mapping: &MappingRecord) -> String {
-    let status = match mapping.status {
-        MappingStatus::Online => "online",
-        MappingStatus::Offline => "offline",
-    };
+    let status = mapping_word(mapping.status);
     let place = location::show(mapping.shard.location());
     // Bounds are told where they are others than those of the keys.
     if mapping.range() == *difference.keys() {
         format!("{status} on {place}")
     } else {
-        format!("{status} on {place} with {}", show_range(map, &mapping.range()))
+        format!("{status} on {place} with {}", keys::show_range(map, &mapping.range()))
     }
 }
 
@@ -204,17 +201,6 @@ fn why(found: &ShardDifferences, difference: &MappingDifference) -> &'static str
         (Some(global), Some(local)) if global.range() != local.range() => "the mappings have other bounds",
         (Some(global), Some(local)) if global.status != local.status => "one is online, the other offline",
         _ => "the mappings have other ids: one of the stores is older",
-    }
-}
-
-/// Keys as people write them.
-pub(in crate::commands) fn show_range(map: &ShardMapInfo, range: &EncodedRange) -> String {
-    let low = keys::show(map, &range.low);
-    match map.kind() {
-        ShardMapKind::List => low,
-        ShardMapKind::Range => {
-            format!("{low}..{}", range.high.as_ref().map(|high| keys::show(map, high)).unwrap_or_default())
-        }
     }
 }
 

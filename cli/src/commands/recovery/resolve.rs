@@ -11,7 +11,7 @@ use shardlet::{
     ShardMapName,
 };
 
-use super::detect::{is_of, say, show_range};
+use super::detect::{is_of, say};
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::keys;
@@ -214,7 +214,7 @@ impl Resolve {
                     ShardMapKind::Range if !range.intersects(held) => false,
                     ShardMapKind::Range if covers(range, held) => true,
                     ShardMapKind::Range => {
-                        let all = show_range(map, held);
+                        let all = keys::show_range(map, held);
                         let text = format!("{all} differs as a whole: give --keys that hold all or nothing of it");
                         return Err(Failure::Input(text));
                     }
