@@ -12,6 +12,7 @@ pub(super) fn check_description(text: &str) -> Result<()> {
 
 /// A description as it was read. One that was written by hand may hold anything, and is no reason to show none: what a client
 /// would not have written is replaced, and lines end as a client ends them.
+#[cfg(any(test, feature = "sqlite", feature = "sql-server"))]
 pub(crate) fn readable_description(text: &str) -> String {
     text.replace("\r\n", "\n").replace(is_forbidden, "\u{fffd}")
 }

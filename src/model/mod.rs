@@ -17,6 +17,7 @@ mod shard_map;
 mod status;
 mod version;
 
+#[cfg(any(feature = "sqlite", feature = "sql-server"))]
 pub(crate) use description::readable_description;
 pub use id::{LockToken, MappingId, OperationId, ShardId, ShardMapId, ShardVersion};
 pub use location::{Place, Protocol, ShardLocation};
