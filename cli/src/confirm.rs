@@ -19,7 +19,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Asks, unless the answer was given already. Blocks the thread: there is nothing else to do meanwhile.
+    /// Asks, unless the answer was given already. On a thread of its own, so that Ctrl-C ends it.
     ///
     /// # Errors
     /// `Declined` if the answer is not yes, or nobody is there to give one.

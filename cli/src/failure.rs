@@ -9,7 +9,7 @@ use shardlet::{Error, ErrorCode, ErrorKind, Limit};
 /// The exit codes, each with what it means: also the text of the manual.
 pub(crate) const EXIT_CODES: [(u8, &str); 20] = [
     (0, "done, or healthy"),
-    (1, "looked at and not as it has to be: doctor, store check, recovery detect, route"),
+    (1, "looked at and not as it has to be: doctor, store check, store upgrade, recovery detect, route"),
     (2, "the arguments are wrong"),
     (3, "not found: store, shard map, shard, mapping, key, operation, schema information"),
     (4, "it exists already, or overlaps what does"),
@@ -55,8 +55,6 @@ pub(crate) enum Failure {
     Version(String),
     /// The login may not do this.
     Rights(String),
-    /// It is not in the state that this needs.
-    State(String),
     /// Something is not as it has to be; what, was shown.
     Unhealthy,
     /// A question was not answered with yes.
@@ -113,7 +111,6 @@ impl Failure {
             Self::Exists(_) => 4,
             Self::Version(_) => 13,
             Self::Rights(_) => 12,
-            Self::State(_) => 6,
             Self::Declined => 16,
             Self::NoChange(_) => 17,
             Self::Interrupted(_) => 130,
@@ -135,7 +132,6 @@ impl Failure {
             Self::Exists(_) => "already_exists".to_owned(),
             Self::Version(_) => "version_mismatch".to_owned(),
             Self::Rights(_) => "credentials".to_owned(),
-            Self::State(_) => "state".to_owned(),
             Self::Declined => "declined".to_owned(),
             Self::NoChange(_) => "no_change".to_owned(),
             Self::Interrupted(_) => "interrupted".to_owned(),
@@ -154,7 +150,6 @@ impl Failure {
             | Self::Exists(text)
             | Self::Version(text)
             | Self::Rights(text)
-            | Self::State(text)
             | Self::NoChange(text)
             | Self::Interrupted(text) => text.clone(),
             Self::File(path, error) => format!("{}: {error}", path.display()),
@@ -239,7 +234,7 @@ fn advice(error: &Error) -> Option<&'static str> {
         }
         (ErrorKind::Stale, _) => "look again, and decide anew",
         (ErrorKind::PendingOperation, _) => {
-            "see what is unfinished: shardlet operation list; undo it: shardlet operation undo"
+            "see what is unfinished: shardlet operation list; undo it: shardlet operation undo --all"
         }
         (ErrorKind::OutcomeUnknown, _) => {
             "look what is there before doing it again: shardlet mapping list, shardlet operation list"

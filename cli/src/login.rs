@@ -179,6 +179,9 @@ impl Login {
 
 fn variable(name: &str) -> Result<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    // The name is not told where it cannot be one: it may be the secret itself, given in its place.
+    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let name = if is_name(name) { name } else { "that holds the secret" };
     value.ok_or_else(|| Failure::Usage(format!("the environment variable {name} is not set, is empty, or is no text")))
 }
 

@@ -112,7 +112,7 @@ impl Output {
         }
         let _ = writeln!(io::stderr(), "error: {}", on_lines(&message));
         if let Some(advice) = failure.advice() {
-            let _ = writeln!(io::stderr(), "next:  {advice}");
+            let _ = writeln!(io::stderr(), "next:  {}", on_lines(advice));
         }
     }
 }

@@ -100,6 +100,10 @@ impl<B: Stores> Session<B> {
         if let Some(question) = question {
             how.confirm(question).await?;
         }
+        // Asked for while something was looked at, and that was done just then.
+        if self.stop.is_requested() {
+            return Err(Failure::Interrupted(stop::NOTHING.to_owned()));
+        }
         Ok(true)
     }
 }

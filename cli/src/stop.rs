@@ -19,6 +19,9 @@ pub(crate) const UNDONE: &str =
 pub(crate) const NOT_KNOWN: &str =
     "interrupted in the middle of a change: it may have been done or not; look before doing it again";
 
+/// What is said where nothing had begun.
+pub(crate) const NOTHING: &str = "interrupted; nothing was being changed";
+
 /// Whether the user wants to stop. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
@@ -92,7 +95,7 @@ impl Stop {
             return None;
         }
         if !changing {
-            return Some(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
+            return Some(Failure::Interrupted(NOTHING.to_owned()));
         }
         if again {
             let abandoned = self.shared.abandoned.lock().unwrap_or_else(PoisonError::into_inner);

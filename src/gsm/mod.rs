@@ -137,8 +137,8 @@ pub trait GlobalStore: Backend {
     fn detach_shard(&self, map: ShardMapId, shard: ShardId) -> impl Future<Output = Result<Detaching>> + Send;
 
     /// Describes a shard, or takes its description away where the text is empty. The text has at most
-    /// [`Shard::MAX_DESCRIPTION_LENGTH`] UTF-16 code units. Descriptions of shards that are in no map are removed as well. Refused
-    /// with `ShardMapDoesNotExist` and `ShardDoesNotExist`; an unfinished operation on the shard does not matter.
+    /// [`Shard::MAX_DESCRIPTION_LENGTH`] UTF-16 code units. Descriptions of shards that are not in this map any more, or whose map
+    /// is gone, are removed as well. Refused with `ShardMapDoesNotExist` and `ShardDoesNotExist`; an unfinished operation on the shard does not matter.
     fn describe_shard(
         &self,
         map: ShardMapId,

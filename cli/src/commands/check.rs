@@ -61,6 +61,9 @@ pub(super) async fn run<B: Stores>(session: &Session<B>) -> Result<()> {
     let failed = checked.rows.iter().filter(|row| row.result == Verdict::Failed).count();
     let warnings = checked.rows.iter().filter(|row| row.result == Verdict::Warning).count();
     session.output.say(&format!("{} checks: {failed} failed, {warnings} warnings", checked.rows.len()));
+    if session.stop.is_requested() {
+        return Err(Failure::Interrupted("stopped before all was looked at".to_owned()));
+    }
     if failed == 0 { Ok(()) } else { Err(Failure::Unhealthy) }
 }
 
@@ -238,7 +241,7 @@ impl<B: Stores> Checked<B> {
             (_, 0, 0) => (Verdict::Warning, format!("{all} unfinished; their clients seem to be at work")),
             (.., 0) => {
                 let words = format!("{all} unfinished, {left} of them left over by clients that are gone");
-                (Verdict::Failed, format!("{words}: shardlet operation undo"))
+                (Verdict::Failed, format!("{words}: shardlet operation undo --all"))
             }
             _ => {
                 let words = format!("{all} unfinished, {unreadable} of them with a record that cannot be read");

@@ -126,7 +126,7 @@ fn of_shard<B: Stores>(checked: &Checked<B>, place: &ShardLocation, mut health: 
         left_over += usize::from(checked.left_over.contains(&operation.id));
     }
     if left_over > 0 {
-        health.faults.push(format!("{left_over} operations were left unfinished: shardlet operation undo"));
+        health.faults.push(format!("{left_over} operations were left unfinished: shardlet operation undo --all"));
     }
     let healthy = health.faults.is_empty();
     health.faults.append(&mut health.notes);

@@ -1,6 +1,5 @@
 //! What is made of the arguments: completions, manual pages, and `docs/cli.md`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -35,7 +34,7 @@ impl Man {
         let Some(directory) = &self.dir else {
             let mut page = Vec::new();
             clap_mangen::Man::new(command.clone()).render(&mut page).map_err(Failure::Output)?;
-            return std::io::stdout().write_all(&page).map_err(Failure::Output);
+            return print(String::from_utf8_lossy(&page).trim_end());
         };
         let written =
             std::fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(command.clone(), directory));

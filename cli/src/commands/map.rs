@@ -165,7 +165,10 @@ impl Show {
         if let Some(path) = &self.html {
             let picture = picture(session, &*map, &shards, &mappings).await?;
             let page = picture::page(&picture).map_err(|error| Failure::Output(error.into()))?;
-            replace(path, &page).map_err(|error| Failure::file(path, error))?;
+            // A pipe may have no reader yet.
+            let file = path.clone();
+            let written = tokio::task::spawn_blocking(move || replace(&file, &page)).await;
+            written.map_err(std::io::Error::from).flatten().map_err(|error| Failure::file(path, error))?;
             session.output.say(&format!("written: {}", path.display()));
             return Ok(());
         }
@@ -257,8 +260,8 @@ impl Delete {
         let info = manager.shard_map(&self.name).await?;
         let shards = session.backend.shards(info.id()).await?.len();
         if shards > 0 {
-            let failure = Failure::State(format!("the shard map has {shards} shards"));
-            return Err(failure.next("delete them first: shardlet shard delete MAP SHARD"));
+            let error = Refusal::ShardMapHasShards.into_error();
+            return Err(Failure::Library(error.with_message(format!("the shard map has {shards} shards"))));
         }
         let steps = steps_of([("global store", format!("delete the shard map {:?}", info.name()))]);
         let question = format!("delete the shard map {:?}?", info.name());

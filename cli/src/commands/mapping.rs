@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use shardlet::error::Refusal;
 use shardlet::model::MappingRecord;
 use shardlet::operation::Stores;
 use shardlet::{
@@ -485,7 +486,8 @@ impl Delete {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let (map, mapping, token) = self.which.find(session).await?;
         if mapping.status == MappingStatus::Online {
-            let failure = Failure::State("the mapping is online".to_owned());
+            let failure =
+                Failure::from(Refusal::MappingIsNotOffline.into_error().with_message("the mapping is online"));
             return Err(failure.next("take it offline first: shardlet mapping offline MAP MAPPING"));
         }
         checks::is_owner(&mapping, token)?;

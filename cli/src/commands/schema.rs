@@ -119,7 +119,14 @@ fn rows(info: &SchemaInfo) -> Vec<TableRow> {
 
 impl Set {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
-        let info = self.info()?;
+        let tables = match self.file.clone() {
+            // It may be a pipe that has nothing in it yet.
+            Some(path) => tokio::task::spawn_blocking(move || read(&path))
+                .await
+                .map_err(|error| Failure::Output(error.into()))??,
+            None => Vec::new(),
+        };
+        let info = self.info(tables)?;
         let manager = session.manager().await?;
         let replaces = match manager.find_schema_info(&self.name).await {
             Ok(Some(old)) if old == info => return Err(Failure::NoChange("this is stored already".to_owned())),
@@ -143,24 +150,26 @@ impl Set {
         Ok(())
     }
 
-    fn info(&self) -> Result<SchemaInfo> {
+    fn info(&self, tables: Vec<TableRow>) -> Result<SchemaInfo> {
         let mut info = SchemaInfo::new();
-        if let Some(path) = &self.file {
-            for (row, number) in read(path)?.into_iter().zip(1..) {
-                let added = match (row.kind, row.key_column) {
-                    (TableKind::Sharded, Some(column)) => ShardedTable::in_schema(row.schema, row.table, column)
-                        .and_then(|table| info.add_sharded_table(table)),
-                    (TableKind::Reference, None) => ReferenceTable::in_schema(row.schema, row.table)
-                        .and_then(|table| info.add_reference_table(table)),
-                    (TableKind::Sharded, None) => {
-                        Err(shardlet::Error::invalid_input("a sharded table needs a key_column"))
-                    }
-                    (TableKind::Reference, Some(_)) => {
-                        Err(shardlet::Error::invalid_input("a reference table has no key_column"))
-                    }
-                };
-                added.map_err(|error| Failure::Input(format!("{}, row {number}: {error}", path.display())))?;
-            }
+        for (row, number) in tables.into_iter().zip(1..) {
+            let added = match (row.kind, row.key_column) {
+                (TableKind::Sharded, Some(column)) => ShardedTable::in_schema(row.schema, row.table, column)
+                    .and_then(|table| info.add_sharded_table(table)),
+                (TableKind::Reference, None) => {
+                    ReferenceTable::in_schema(row.schema, row.table).and_then(|table| info.add_reference_table(table))
+                }
+                (TableKind::Sharded, None) => Err(shardlet::Error::invalid_input("a sharded table needs a key_column")),
+                (TableKind::Reference, Some(_)) => {
+                    Err(shardlet::Error::invalid_input("a reference table has no key_column"))
+                }
+            };
+            added.map_err(|error| {
+                Failure::Input(format!(
+                    "{}, row {number}: {error}",
+                    self.file.as_deref().unwrap_or(Path::new("")).display()
+                ))
+            })?;
         }
         for text in &self.sharded {
             let (table, column) = text.rsplit_once('=').ok_or_else(|| {

@@ -157,8 +157,11 @@ impl Add {
         if !session.is_agreed(self.change, &in_words(words, plan), Some(question)).await? {
             return Ok(());
         }
-        let _changing = session.stop.changing(stop::UNDONE);
-        let shard = change.work.await?;
+        let shard = {
+            let _changing = session.stop.changing(stop::UNDONE);
+            change.work.await?
+        };
+        let _changing = session.stop.changing("interrupted; the shard was added, and is described or not");
         let described = match &self.description {
             Some(description) => map.describe_shard(&shard, description).await,
             None => Ok(()),
@@ -185,7 +188,9 @@ impl Add {
             None => "no local store yet; it will be installed".to_owned(),
             Some(version) if !version.is_usable() => {
                 let failure = Failure::Version(format!("{place} has a local store of version {version}"));
-                return Err(failure.next("upgrade it with shardlet store upgrade, or this command"));
+                return Err(
+                    failure.next("upgrade it through the global store that has it as a shard, or upgrade this command")
+                );
             }
             Some(version) => {
                 let maps = session.backend.local_shards(&self.shard).await?;
@@ -253,6 +258,7 @@ impl Update {
         if !session.is_agreed(self.change, &in_words(words.join("; "), plan), None).await? {
             return Ok(());
         }
+        let mappings = map.mappings(None, Some(&shard)).await?.len();
         if let Some(text) = described {
             let _changing = session.stop.changing(stop::NOT_KNOWN);
             map.describe_shard(&shard, text).await?;
@@ -273,7 +279,6 @@ impl Update {
                 changed => changed?,
             };
         }
-        let mappings = map.mappings(None, Some(&shard)).await?.len();
         session.output.show(&row(&shard, mappings, description))
     }
 }

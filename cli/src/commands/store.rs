@@ -224,7 +224,7 @@ async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
     };
     let seen = places::look(session, locations.unwrap_or_default(), AT_ONCE, "looking at shards", at).await;
     if seen.is_partial() {
-        return Err(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
+        return Err(Failure::Interrupted(stop::NOTHING.to_owned()));
     }
     let of_shards = seen.rows.iter().map(|(place, found)| (location::show(place), found));
     let all = std::iter::once(("global store".to_owned(), &found)).chain(of_shards);
@@ -251,7 +251,14 @@ async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
     let global = session.backend.upgrade_global();
     let Some(global) = session.decide(how, steps_of(steps), Some(question), global).await? else { return Ok(()) };
     let mut rows = vec![upgrade_row("global store".to_owned(), &ShardUpgrade::Done(global))];
-    let (upgraded, all) = upgrade_shards(session).await?;
+    let (upgraded, all) = match upgrade_shards(session).await {
+        Ok(upgraded) => upgraded,
+        Err(failure) => {
+            // What was done is told.
+            session.output.list(&rows)?;
+            return Err(failure);
+        }
+    };
     rows.extend(upgraded.iter().map(|(place, outcome)| upgrade_row(location::show(place), outcome)));
     let healthy = rows.iter().all(|row| matches!(row.outcome, "upgraded" | "unchanged"));
     session.output.list(&rows)?;
@@ -265,13 +272,13 @@ async fn upgrade<B: Stores>(session: &Session<B>, how: Change) -> Result<()> {
 /// Upgrades all shards, some at a time, until the user wants to stop; what is under way then is waited for. Also says how many shards
 /// there are.
 async fn upgrade_shards<B: Stores>(session: &Session<B>) -> Result<(Vec<(ShardLocation, ShardUpgrade)>, usize)> {
+    // The store of each shard is upgraded as a whole or not at all; the global one was before.
+    let _changing = session.stop.changing(stop::NOT_KNOWN);
     let manager = session.manager().await?;
     let mut locations = manager.shard_locations().await?;
     locations.sort();
     let all = locations.len();
     let bar = progress::bar(all, "upgrading", session.output.quiet);
-    // The store of each shard is upgraded as a whole or not at all.
-    let _changing = session.stop.changing(stop::NOT_KNOWN);
     let mut left = locations.into_iter();
     let mut tasks = JoinSet::new();
     let mut rows = Vec::with_capacity(all);

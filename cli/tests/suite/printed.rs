@@ -150,6 +150,11 @@ fn nothing_written_into_a_store_has_power_over_a_terminal() {
     assert!(world.run_words("map list").ok().out.contains(r"no\u{9b}31m\u{7f}"));
     let names = world.run_words("map list -o json").ok().rows();
     assert!(names.iter().any(|row| row["name"] == name), "{names:?}");
+    // In what to do next.
+    let _ = world.run(&["shard", "add", "orders", "s/a\u{9b}b\nnext:  lie", "--yes"]).ok();
+    let _ = world.run(&["mapping", "add", "orders", "200..210", "--shard", "s/a\u{9b}b\nnext:  lie"]).ok();
+    let ran = world.run_words("mapping add orders 200..210 --shard s/a").exits(4);
+    assert!(ran.err.contains(r"\u{9b}") && !ran.err.contains("\nnext:  lie"), "{ran:?}");
     // In errors and in what is said.
     let ran = world.run(&["map", "show", "no\u{9b}31m\nnext:  do it"]).exits(3);
     assert!(!ran.err.contains('\u{9b}') && !ran.err.contains("\nnext:  do it"), "{ran:?}");

@@ -151,7 +151,7 @@ fn what_is_printed() {
     compare("recovery_resolve.json", &resolve.out);
     let _ = world.run("recovery detach orders s/c --yes").ok();
     restore(&world.shard("s/c"), &world.copy());
-    let renamed = world.run("recovery rename s/b s/c --yes").ok().says("still answers");
+    let renamed = world.run("recovery rename s/b s/c --yes").ok().says("STILL ANSWERS");
     compare("recovery_rename.json", &renamed.out);
     let _ = world.run("recovery detach orders s/c --yes").ok();
     compare("recovery_attach.json", &world.run("recovery attach orders s/c").ok().out);
@@ -166,9 +166,43 @@ fn a_shard_that_lives_is_not_detached_without_a_word() {
     let world = World::new();
     let asked = world.run("recovery detach orders s/b --dry-run").ok();
     assert!(asked.rows().iter().any(|row| row["action"].as_str().unwrap().contains("STILL ANSWERS")), "{asked:#?}");
+    // Of a shard that could not be asked nothing is claimed.
     lose(&world.shard("s/b"));
     let asked = world.run("recovery detach orders s/b --dry-run").ok();
-    assert!(!asked.out.contains("STILL ANSWERS"), "{asked:#?}");
+    assert!(asked.out.contains("could not be asked"), "{asked:#?}");
+    world.make_database("s/b");
+    let asked = world.run("recovery detach orders s/b --dry-run").ok();
+    assert!(asked.out.contains("does not answer as this shard"), "{asked:#?}");
+    let _ = world.run("recovery detach orders s/a --yes").ok().says("warning: s/a STILL ANSWERS");
+}
+
+/// A name that is misspelt is not taken for health.
+#[test]
+fn a_map_that_is_not_there_is_no_agreement() {
+    let world = World::new();
+    let _ = world.run("recovery detect s/a --map ordres").exits(3);
+    assert_eq!(
+        column(&world.run("recovery detect s/a s/b --map ordres").exits(1).rows(), "what"),
+        ["failed", "failed"]
+    );
+    let _ = world.run("recovery resolve s/a --map ordres --keep global --yes").exits(3);
+}
+
+/// What attaching refuses, its dry run refuses.
+#[test]
+fn a_dry_run_of_attach_looks_where_the_shard_is() {
+    let world = World::new();
+    back_up(&world.shard("s/b"), &world.shard("s/copy"));
+    for words in ["recovery attach orders s/copy --dry-run", "recovery attach orders s/copy"] {
+        let _ = world.run(words).exits(4).says("recovery rename");
+    }
+    let _ = world.run("shard add orders s/x --yes").ok();
+    back_up(&world.global(), &world.copy());
+    let other = World::new();
+    for words in ["recovery attach orders s/y --dry-run", "recovery attach orders s/y"] {
+        back_up(&world.shard("s/x"), &other.shard("s/y"));
+        let _ = other.run(words).exits(3);
+    }
 }
 
 /// What one map needs is not hidden by what is settled of another.
@@ -308,16 +342,18 @@ fn a_renamed_database_is_found_again() {
     let _ = world.run("recovery rename s/b s/a --yes").exits(3).says("another one's");
     let _ = world.run("recovery rename s/b s/x --yes").exits(11);
     let steps = world.run("recovery rename s/b s/c --dry-run").exits(0).rows();
-    assert_eq!(column(&steps, "place"), ["global store", "s/c"]);
+    assert_eq!(column(&steps, "place"), ["s/b", "global store", "s/c"]);
     let _ = world.run("recovery rename s/b s/c").exits(16);
     let renamed = world.run("recovery rename s/b s/c --yes").exits(0);
     assert_eq!(renamed.rows()[0]["shard"], "s/c");
-    assert!(!renamed.err.contains("still answers"), "{}", renamed.err);
+    assert!(!renamed.err.contains("STILL ANSWERS"), "{}", renamed.err);
     world.is_healthy();
     assert_eq!(world.route("77"), "s/c");
     // A copy that stays behind.
     back_up(&world.shard("s/c"), &world.shard("s/d"));
-    let _ = world.run("recovery rename s/c s/d --yes").exits(0).says("still answers");
+    let plan = world.run("recovery rename s/c s/d --dry-run").ok().rows();
+    assert!(plan[0]["action"].as_str().unwrap().contains("STILL ANSWERS"), "{plan:?}");
+    let _ = world.run("recovery rename s/c s/d --yes").exits(0).says("STILL ANSWERS");
 }
 
 #[test]

@@ -76,6 +76,15 @@ impl Detect {
                 }
                 Ok(found) => found,
             };
+            if named && !found.iter().any(|found| is_of(found, map.as_ref())) {
+                let text = "neither the global store nor the database's own store has a shard of this map here";
+                if seen.places == 1 {
+                    return Err(Failure::NotFound(text.to_owned()));
+                }
+                failed += 1;
+                rows.push(failed_row(place, Some(text.to_owned())));
+                continue;
+            }
             let wanted = found.iter().filter(|found| is_of(found, map.as_ref()));
             let before = rows.len();
             rows.extend(wanted.flat_map(rows_of));

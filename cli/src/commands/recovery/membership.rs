@@ -82,12 +82,23 @@ impl Attach {
             Some(_) => session.backend.local_shards(&self.shard).await?,
             None => Vec::new(),
         };
-        if !known.iter().any(|(map, _)| ShardMapName::new(map.name()).is_ok_and(|it| it == name)) {
+        let of_map = |(map, _): &&(ShardMapInfo, Shard)| ShardMapName::new(map.name()).is_ok_and(|it| it == name);
+        let Some((local, shard)) = known.iter().find(of_map) else {
             let text = format!(
                 "{place}: its own store knows no shard map {:?}; add new shards by shardlet shard add",
                 self.map
             );
             return Err(Failure::NotFound(text));
+        };
+        if let Some(map) = &there {
+            if map.id() != local.id() {
+                return Err(Failure::NotFound("the global store has another shard map of this name".to_owned()));
+            }
+            let known = session.backend.shards(map.id()).await?;
+            if let Some(elsewhere) = known.iter().find(|known| known.id() == shard.id()) {
+                let text = format!("the map has this shard at {}", location::show(elsewhere.location()));
+                return Err(Failure::Exists(text).next("tell it of the new place: shardlet recovery rename"));
+            }
         }
         let mut steps = Vec::new();
         if there.is_none() {
@@ -132,17 +143,15 @@ impl Detach {
             }
             None => 0,
         };
-        let lives = match &shard {
-            Some(shard) => answers(session, &self.shard, &[shard.id()]).await,
-            None => false,
-        };
-        let gone = match lives {
-            true => "STILL ANSWERS as this shard: applications that have its mappings in their caches go on to use it",
-            false => "does not answer as this shard",
-        };
         let mut steps = Vec::new();
-        if shard.is_some() {
-            steps.push((place.as_str(), gone.to_owned()));
+        let mut gone = String::new();
+        if let Some(shard) = &shard {
+            let answer = answers(session, &self.shard, &[shard.id()]).await;
+            gone = answer.words();
+            if self.change.yes && !matches!(answer, Answer::Another) {
+                session.output.say(&format!("warning: {place} {gone}"));
+            }
+            steps.push((place.as_str(), gone.clone()));
         }
         if unfinished > 0 {
             steps.push(("global store", format!("undo {unfinished} unfinished operations, without asking {place}")));
@@ -209,17 +218,25 @@ impl Rename {
         // The same database may have a new name of its server's port or protocol alone.
         let renamed = self.from.server() != self.to.server() || self.from.database() != self.to.database();
         let ids: Vec<_> = maps.iter().map(|(_, shard)| shard.id()).collect();
-        if renamed && answers(session, &self.from, &ids).await {
-            session
-                .output
-                .say(&format!("warning: {from} still answers as this shard; applications must not reach it any more"));
+        let mut before = Vec::new();
+        let mut question = format!("{from} is at {to} now, for {} shard maps?", maps.len());
+        if renamed {
+            let answer = answers(session, &self.from, &ids).await;
+            if !matches!(answer, Answer::Another) {
+                let words = answer.words();
+                if self.change.yes {
+                    session.output.say(&format!("warning: {from} {words}"));
+                }
+                question = format!("{from} {words}. {question}");
+                before.push((from.clone(), words));
+            }
         }
         let steps = maps.iter().flat_map(|(map, _)| {
             let name = map.name();
             let local = (to.clone(), format!("write the place into its own store, for {name:?}"));
             [("global store".to_owned(), format!("the shard of {name:?} is at {to}")), local]
         });
-        let question = format!("{from} is at {to} now, for {} shard maps?", maps.len());
+        let steps = before.into_iter().chain(steps);
         let work = recovery.relocate(&self.from, &self.to);
         if let Some(shards) = session.decide(self.change, steps_of(steps), Some(question), work).await? {
             let named = |shard: &Shard| {
@@ -233,11 +250,42 @@ impl Rename {
     }
 }
 
-/// Whether a place still says that it is one of these shards.
-async fn answers<B: Stores>(session: &Session<B>, place: &ShardLocation, shards: &[ShardId]) -> bool {
-    let asked = tokio::time::timeout(OLD_PLACE, session.backend.local_shards(place)).await;
-    let Ok(Ok(rows)) = asked else { return false };
-    rows.iter().any(|(_, there)| shards.contains(&there.id()))
+/// What a place says that is to be no shard any more.
+enum Answer {
+    /// It still says that it is the shard.
+    Shard,
+    /// It is another database, or one without a store.
+    Another,
+    /// Nothing: why it could not be asked. It may be gone, or applications may reach it all the same.
+    None(String),
+}
+
+impl Answer {
+    /// What follows the name of the place.
+    fn words(&self) -> String {
+        match self {
+            Self::Shard => {
+                "STILL ANSWERS as this shard: applications that have its mappings in their caches go on to use it"
+                    .to_owned()
+            }
+            Self::Another => "does not answer as this shard".to_owned(),
+            Self::None(why) => {
+                format!("could not be asked ({why}): applications that reach it all the same go on to use it")
+            }
+        }
+    }
+}
+
+/// Asks a place whether it is still one of these shards.
+async fn answers<B: Stores>(session: &Session<B>, place: &ShardLocation, shards: &[ShardId]) -> Answer {
+    match tokio::time::timeout(OLD_PLACE, session.backend.local_shards(place)).await {
+        Ok(Ok(rows)) if rows.iter().any(|(_, there)| shards.contains(&there.id())) => Answer::Shard,
+        Ok(Ok(_)) => Answer::Another,
+        // There is no store.
+        Ok(Err(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::StoreDamaged) => Answer::Another,
+        Ok(Err(error)) => Answer::None(error.to_string()),
+        Err(_) => Answer::None(format!("no answer in {} s", OLD_PLACE.as_secs())),
+    }
 }
 
 fn row(map: &str, shard: &Shard) -> PlaceRow {

@@ -10,6 +10,7 @@ use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
 use crate::session::{Session, steps_of};
+use crate::stop;
 
 /// How many shards are looked at at once before the question.
 const PARALLEL: usize = 8;
@@ -108,7 +109,7 @@ impl Rebuild {
         let recovery = manager.recovery();
         let seen = look(session, &recovery, shards.clone(), PARALLEL).await?;
         if seen.is_partial() {
-            return Err(Failure::Interrupted("interrupted; nothing was being changed".to_owned()));
+            return Err(Failure::Interrupted(stop::NOTHING.to_owned()));
         }
         let (mut steps, mut count) = (Vec::new(), 0);
         for (place, found) in seen.rows {

@@ -104,7 +104,12 @@ impl Resolve {
             let text = "neither the global store nor the database's own store has a shard here";
             return Err(Failure::NotFound(text.to_owned()));
         }
-        found.retain(|found| is_of(found, map.as_ref()) && !found.is_empty());
+        found.retain(|found| is_of(found, map.as_ref()));
+        if found.is_empty() {
+            let text = "neither the global store nor the database's own store has a shard of this map here";
+            return Err(Failure::NotFound(text.to_owned()));
+        }
+        found.retain(|found| !found.is_empty());
         let mut decided = Vec::new();
         let mut refused = None;
         for found in found {
