@@ -328,6 +328,8 @@ impl Case {
             Self::CreateShard | Self::AddPoint | Self::AddPoints => Some(ErrorKind::AlreadyExists),
             Self::DeleteShard => Some(ErrorKind::NotFound),
             Self::AddRange | Self::AddRanges => Some(ErrorKind::Overlaps),
+            // It is marked offline then, and takes no new mappings.
+            Self::UpdateShard => Some(ErrorKind::Disabled),
             _ => None,
         }
     }
