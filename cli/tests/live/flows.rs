@@ -135,6 +135,16 @@ async fn from_the_first_store_to_none() {
     let place = shown["store"].as_str().unwrap();
     assert!(place.starts_with("SQL Server, ") && place.ends_with(&format!("/{}", world.databases.global())), "{place}");
     let _ = world.run("store upgrade --yes").exits(17);
+    let _ = world.run("store check").ok();
+    let _ = world.run("recovery detect").ok();
+    let health = world.run("doctor -o json").ok().json();
+    assert!(health.as_array().unwrap().iter().all(|row| row["healthy"] == true && row["rights"] == "all"), "{health}");
+    // A shard that the global store forgets, and gets back from its own store.
+    let _ = world.run("recovery detach orders A --yes").ok().says("STILL ANSWERS");
+    let _ = world.run("recovery detect A").exits(1);
+    let _ = world.run("recovery attach orders A").ok();
+    let _ = world.run("recovery resolve A --keep local --yes").ok();
+    let _ = world.run("doctor").ok();
     let _ = world.run("shard delete orders A --yes").exits(6);
     let _ = world.run("shard update orders B --disable").ok();
     let _ = world.run("mapping add orders 200..300 --shard B").exits(6);
