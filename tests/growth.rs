@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use shardlet::{
-    BulkOptions, Durability, Error, ErrorCode, ErrorKind, LockToken, NoCredentials, Options, PointMapping,
-    RangeMapping, Shard, ShardKey, ShardLocation, ShardMap, ShardMapManager, ShardStatus, Sqlite, SqliteOptions,
-    Validation, fault_point,
+    BulkOptions, Durability, Error, ErrorCode, ErrorKind, LockToken, MappingFilter, NoCredentials, Options,
+    PointMapping, RangeMapping, Shard, ShardKey, ShardLocation, ShardMap, ShardMapManager, ShardStatus, Sqlite,
+    SqliteOptions, Validation, fault_point,
 };
 
 #[path = "suite/support/create_many.rs"]
@@ -229,6 +229,9 @@ async fn calls<M: Kind>(
 
     let new_shard = location(1_000 + usize::try_from(round).unwrap());
     let shard = meter.of("create a shard", map.create_shard(&new_shard)).await.unwrap();
+    let of_shard = MappingFilter::all().on_shard(&shard);
+    let found = meter.of("mappings of a shard that has none", map.mappings_matching(&of_shard)).await.unwrap();
+    assert!(found.is_empty());
     let shard = meter.of("update a shard", map.update_shard(shard, ShardStatus::Offline)).await.unwrap();
     meter.of("delete a shard", map.delete_shard(shard)).await.unwrap();
     meter.0

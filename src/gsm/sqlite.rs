@@ -162,8 +162,13 @@ fn list(transaction: &Transaction<'_>, map: &ShardMapInfo, filter: &RecordFilter
         ShardMapKind::List => r#""MinValue" >= :low"#,
         ShardMapKind::Range => r#"("MaxValue" IS NULL OR "MaxValue" > :low)"#,
     };
+    // Those of a shard by the index of shards, also where the order of keys is to be had by another one.
+    let of_shard = match filter.shard {
+        Some(_) => r#"+"ShardMapId" = :map AND "ShardId" = :shard"#,
+        None => r#""ShardMapId" = :map AND :shard IS NULL"#,
+    };
     let sql = format!(
-        r#"{MAPPING} WHERE "ShardMapId" = :map AND "Readable" = 1 AND (:shard IS NULL OR "ShardId" = :shard)
+        r#"{MAPPING} WHERE {of_shard} AND "Readable" = 1
              AND (:low IS NULL OR {above_low}) AND (:high IS NULL OR "MinValue" < :high) ORDER BY "MinValue""#
     );
     let parameters = named_params! {
