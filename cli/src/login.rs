@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 use shardlet::SqlCredentials;
 
+use crate::blocking::blocking;
 use crate::connection_string::Named;
 use crate::failure::{Failure, Result};
 use crate::prompt;
@@ -185,9 +186,9 @@ fn variable(name: &str) -> Result<String> {
     value.ok_or_else(|| Failure::Usage(format!("the environment variable {name} is not set, is empty, or is no text")))
 }
 
-/// The first line of a file, which may be a pipe that has nothing in it yet.
+/// The first line of a file.
 async fn first_line(path: PathBuf) -> std::io::Result<String> {
-    let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await??;
+    let text = blocking(move || std::fs::read_to_string(path)).await?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 

@@ -5,6 +5,7 @@
 //! store would refuse, `output` prints, `confirm`, `stop` and `progress` are what a
 //! terminal needs, `failure` says what an exit code means.
 
+mod blocking;
 mod checks;
 mod commands;
 mod confirm;

@@ -13,6 +13,7 @@ use clap::{ArgMatches, Args};
 use serde::Deserialize;
 use shardlet::{SqlCredentials, SqlServer, SqlServerOptions, Sqlite};
 
+use crate::blocking::blocking;
 use crate::connection_string::Named;
 use crate::failure::{Failure, Result};
 use crate::login::{Login, LoginArgs, Profile};
@@ -92,13 +93,13 @@ impl StoreArgs {
         if let Some(store) = &self.store {
             return open(store, Path::new(""), login).await;
         }
-        let (profile, directory) = self.profile()?;
+        let (profile, directory) = self.profile().await?;
         let store = profile.store.clone();
         open(&store, &directory, login.or(profile, &directory)?).await
     }
 
     /// The profile that was asked for, or the default one, and the directory that its paths start from.
-    fn profile(&self) -> Result<(Profile, PathBuf)> {
+    async fn profile(&self) -> Result<(Profile, PathBuf)> {
         let needed = "no store is named: give --store sqlite:DIRECTORY or --store 'sqlserver:CONNECTION STRING', or set \
                       SHARDLET_STORE, or write a profile into the configuration file";
         let none = || Failure::Usage(needed.to_owned());
@@ -106,7 +107,8 @@ impl StoreArgs {
             Some(path) => PathBuf::from(path),
             None => default_config().ok_or_else(none)?,
         };
-        let text = match std::fs::read_to_string(&path) {
+        let file = path.clone();
+        let text = match blocking(move || std::fs::read_to_string(file)).await {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.config.is_none() => {
                 return Err(match &self.profile {
                     Some(name) => {

@@ -109,6 +109,18 @@ pub struct GlobalOperation {
     pub steps: OperationSteps,
 }
 
+impl GlobalOperation {
+    /// The shards that it is about: that which changes or gives up mappings, as it was, and that which it becomes or which gets them.
+    /// Often the same.
+    #[must_use]
+    pub fn shards(&self) -> [&Shard; 2] {
+        match &self.steps {
+            OperationSteps::Shard(step) => [step.shard(), step.becomes()],
+            OperationSteps::Mappings { removes, adds, .. } => [removes, adds],
+        }
+    }
+}
+
 /// The changes of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{ShardMapManager, about};
 use crate::error::{Error, Result};
-use crate::gsm::{GlobalOperation, LogEntry, OperationCode, OperationSteps};
+use crate::gsm::{LogEntry, OperationCode};
 use crate::model::{OperationId, ShardLocation, ShardMapInfo};
 use crate::operation::{Coordinator, LogRecord, Stores};
 
@@ -48,26 +48,14 @@ impl PendingOperation {
         };
         match LogRecord::read(entry) {
             Ok(record) => {
-                operation.locations = locations(&record);
+                operation.locations = record.shards().map(|shard| shard.location().clone()).into();
+                operation.locations.dedup();
                 operation.shard_map = Some(record.map);
             }
             Err(error) => operation.unreadable = Some(error.at_global()),
         }
         operation
     }
-}
-
-/// Where the shards of an operation are.
-fn locations(operation: &GlobalOperation) -> Vec<ShardLocation> {
-    let (first, second) = match &operation.steps {
-        OperationSteps::Shard(step) => (step.shard(), step.becomes()),
-        OperationSteps::Mappings { removes, adds, .. } => (removes, adds),
-    };
-    let mut locations = vec![first.location().clone()];
-    if second.location() != first.location() {
-        locations.push(second.location().clone());
-    }
-    locations
 }
 
 /// The text with its control characters escaped: names may hold line feeds and tabs.

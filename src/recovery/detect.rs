@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::compare::{Claims, Piece, concerning};
 use super::{MappingDifference, RecoveryManager, ShardDifference, ShardDifferences, about};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::gsm::RecordFilter;
+use crate::gsm::{LogEntry, RecordFilter};
 use crate::key::EncodedRange;
 use crate::model::{MappingRecord, Shard, ShardId, ShardLocation, ShardMapInfo, ShardMapKind, folded};
 use crate::operation::Stores;
@@ -34,6 +34,29 @@ pub(super) struct LocalView {
     pub(super) mappings: Vec<MappingRecord>,
     /// Other shards of the map in the database.
     pub(super) neighbours: Vec<ShardId>,
+}
+
+/// What was found of a shard: both sides of it, and how its rows differ.
+fn found(
+    (map, location): (&ShardMapInfo, &ShardLocation),
+    (global, global_mappings): (Option<Shard>, Vec<MappingRecord>),
+    local: LocalView,
+    shard: Vec<ShardDifference>,
+    unfinished: &[LogEntry],
+) -> ShardDifferences {
+    let id = global.as_ref().map(Shard::id);
+    ShardDifferences {
+        map: map.clone(),
+        location: location.clone(),
+        mappings: of_mappings(map, id, &global_mappings, &local.mappings),
+        global,
+        local: local.shard,
+        neighbours: local.neighbours,
+        global_mappings,
+        local_mappings: local.mappings,
+        shard,
+        unfinished: unfinished.iter().map(|entry| entry.id).collect(),
+    }
 }
 
 impl<B: Stores> RecoveryManager<B> {
@@ -139,18 +162,7 @@ impl<B: Stores> RecoveryManager<B> {
                     LocalView { neighbours: neighbours(&before, location, id), ..LocalView::default() }
                 }
             };
-            return Ok(Some(ShardDifferences {
-                map: map.clone(),
-                location: location.clone(),
-                mappings: of_mappings(map, id, &global_mappings, &view.mappings),
-                global,
-                local: view.shard,
-                neighbours: view.neighbours,
-                global_mappings,
-                local_mappings: view.mappings,
-                shard,
-                unfinished: unfinished.iter().map(|entry| entry.id).collect(),
-            }));
+            return Ok(Some(found((map, location), (global, global_mappings), view, shard, &unfinished)));
         }
         let message = format!("the shard changed while it was looked at, {LOOKS} times");
         Err(Error::new(ErrorKind::Transient, ErrorCode::StorageOperationFailure, message).at_shard(location))
@@ -171,18 +183,7 @@ impl<B: Stores> RecoveryManager<B> {
         let global = Some(shard.clone());
         let mut of_row = Vec::new();
         of_shard(&mut of_row, (map, true), (&global, location), &view);
-        let found = ShardDifferences {
-            map: map.clone(),
-            location: location.clone(),
-            mappings: of_mappings(map, Some(shard.id()), &global_mappings, &view.mappings),
-            global,
-            local: view.shard,
-            neighbours: view.neighbours,
-            global_mappings,
-            local_mappings: view.mappings,
-            shard: of_row,
-            unfinished: unfinished.iter().map(|entry| entry.id).collect(),
-        };
+        let found = found((map, location), (global, global_mappings), view, of_row, &unfinished);
         Ok(Some(found).filter(ShardDifferences::is_empty))
     }
 

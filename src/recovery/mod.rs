@@ -23,7 +23,7 @@ pub use differences::{DifferenceKind, MappingDifference, ShardDifference, ShardD
 
 use crate::backend::Backend;
 use crate::error::{Error, ErrorCategory, ErrorCode, ErrorKind, Result};
-use crate::gsm::{GlobalOperation, LogEntry, OperationSteps, ShardStep};
+use crate::gsm::LogEntry;
 use crate::manager::ShardMapManager;
 use crate::model::{Shard, ShardLocation, ShardMapInfo, ShardMapName};
 use crate::operation::{Coordinator, LogRecord, Request, Stores};
@@ -119,7 +119,7 @@ impl<B: Stores> RecoveryManager<B> {
         let mut entries = self.stores().pending_operations().await?;
         entries.retain(|entry| {
             LogRecord::read(entry)
-                .is_ok_and(|operation| operation.map.id() == map.id() && shards_of(&operation).into_iter().any(&which))
+                .is_ok_and(|operation| operation.map.id() == map.id() && operation.shards().into_iter().any(&which))
         });
         Ok(entries)
     }
@@ -142,15 +142,6 @@ struct Forget<'r, B: Backend> {
 impl<B: Backend> Drop for Forget<'_, B> {
     fn drop(&mut self) {
         self.manager.forget_mappings(self.map);
-    }
-}
-
-/// The shards that an operation is about, each as it was and as it becomes.
-fn shards_of(operation: &GlobalOperation) -> [&Shard; 2] {
-    match &operation.steps {
-        OperationSteps::Shard(ShardStep::Update(old, new)) => [old, new],
-        OperationSteps::Shard(step) => [step.shard(), step.shard()],
-        OperationSteps::Mappings { removes, adds, .. } => [removes, adds],
     }
 }
 

@@ -15,6 +15,7 @@ use shardlet::{
     BulkOptions, EncodedRange, MappingStatus, Shard, ShardLocation, ShardMapInfo, ShardMapKind, ShardStatus,
 };
 
+use crate::blocking::blocking;
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
@@ -147,9 +148,7 @@ impl Import {
     /// The rows of the file.
     async fn read(&self) -> Result<Vec<FileRow>> {
         let path = self.file.clone();
-        // On a thread of its own: who writes the other end of a pipe may take its time, and Ctrl-C is to end that.
-        let read = tokio::task::spawn_blocking(move || bytes_of(&path)).await.map_err(std::io::Error::other);
-        let bytes = read.flatten().map_err(|error| {
+        let bytes = blocking(move || bytes_of(&path)).await.map_err(|error| {
             let text = format!("{error}; nothing was changed");
             Failure::file(&self.file, std::io::Error::new(error.kind(), text))
         })?;

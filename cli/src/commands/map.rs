@@ -13,6 +13,7 @@ use shardlet::{
     KeyType, LockToken, MappingStatus, PendingOperation, Shard, ShardId, ShardMapInfo, ShardMapKind, ShardStatus,
 };
 
+use crate::blocking::blocking;
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::location;
@@ -165,10 +166,8 @@ impl Show {
         if let Some(path) = &self.html {
             let picture = picture(session, &*map, &shards, &mappings).await?;
             let page = picture::page(&picture).map_err(|error| Failure::Output(error.into()))?;
-            // A pipe may have no reader yet.
             let file = path.clone();
-            let written = tokio::task::spawn_blocking(move || replace(&file, &page)).await;
-            written.map_err(std::io::Error::from).flatten().map_err(|error| Failure::file(path, error))?;
+            blocking(move || replace(&file, &page)).await.map_err(|error| Failure::file(path, error))?;
             session.output.say(&format!("written: {}", path.display()));
             return Ok(());
         }

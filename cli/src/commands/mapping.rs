@@ -36,9 +36,9 @@ pub(crate) enum MappingCommand {
     /// Shows the mapping that holds a key
     Lookup(Lookup),
     /// Cuts a range into two, both on its shard
-    Split(Split),
+    Split(At),
     /// Joins the two ranges that meet at a key, which have to be on one shard
-    Merge(Merge),
+    Merge(At),
     /// Moves a mapping to another shard; the rows of its keys are for you to move
     ///
     /// Keys are offline from then on: copy their rows, then put the mapping online. A mapping that is online is taken offline in the
@@ -121,28 +121,15 @@ pub(crate) struct Lookup {
     key: String,
 }
 
+/// Where a range is cut, or two are joined.
 #[derive(Args)]
-pub(crate) struct Split {
+pub(crate) struct At {
     /// The shard map
     map: String,
     /// The key where the second range begins
     #[arg(allow_hyphen_values = true)]
     at: String,
-    /// The token that owns the lock of the mapping
-    #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
-    lock_token: Option<LockToken>,
-    #[command(flatten)]
-    change: Change,
-}
-
-#[derive(Args)]
-pub(crate) struct Merge {
-    /// The shard map
-    map: String,
-    /// The key where the second range begins
-    #[arg(allow_hyphen_values = true)]
-    at: String,
-    /// The token that owns the locks of both mappings
+    /// The token that owns the lock of what is changed
     #[arg(long, value_name = "TOKEN", value_parser = parse_token)]
     lock_token: Option<LockToken>,
     #[command(flatten)]
@@ -261,8 +248,8 @@ impl MappingCommand {
             Self::Import(import) => import.run(session).await,
             Self::Show(show) => show.run(session).await,
             Self::Lookup(lookup) => lookup.run(session).await,
-            Self::Split(split) => split.run(session).await,
-            Self::Merge(merge) => merge.run(session).await,
+            Self::Split(at) => at.split(session).await,
+            Self::Merge(at) => at.merge(session).await,
             Self::Move(moving) => moving.run(session).await,
             Self::Offline(offline) => offline.run(session).await,
             Self::Online(online) => online.run(session).await,
@@ -365,8 +352,8 @@ impl Lookup {
     }
 }
 
-impl Split {
-    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+impl At {
+    async fn split<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
         let at = keys::key(map.info(), &self.at)?;
         let mapping = map.holder(&at).await?;
@@ -387,10 +374,8 @@ impl Split {
         }
         Ok(())
     }
-}
 
-impl Merge {
-    async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
+    async fn merge<B: Stores>(self, session: &Session<B>) -> Result<()> {
         let map = session.map(&self.map).await?;
         let at = keys::key(map.info(), &self.at)?;
         let right = map.holder(&at).await?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shardlet::operation::Stores;
 use shardlet::{ErrorKind, ReferenceTable, SchemaInfo, ShardedTable};
 
+use crate::blocking::blocking;
 use crate::confirm::Change;
 use crate::failure::{Failure, Result};
 use crate::session::{Session, steps_of};
@@ -119,11 +120,8 @@ fn rows(info: &SchemaInfo) -> Vec<TableRow> {
 
 impl Set {
     async fn run<B: Stores>(self, session: &Session<B>) -> Result<()> {
-        let tables = match self.file.clone() {
-            // It may be a pipe that has nothing in it yet.
-            Some(path) => tokio::task::spawn_blocking(move || read(&path))
-                .await
-                .map_err(|error| Failure::Output(error.into()))??,
+        let tables = match &self.file {
+            Some(path) => read(path).await?,
             None => Vec::new(),
         };
         let info = self.info(tables)?;
@@ -190,8 +188,9 @@ impl Set {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<TableRow>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, error))?;
+async fn read(path: &Path) -> Result<Vec<TableRow>> {
+    let file = path.to_owned();
+    let text = blocking(move || std::fs::read_to_string(file)).await.map_err(|error| Failure::file(path, error))?;
     serde_json::from_str(&text).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
 }
 
