@@ -70,6 +70,7 @@ mod support {
     pub mod create_many;
     pub mod declared;
     pub mod golden_files;
+    pub mod polled;
     pub mod probe;
     pub mod raw_stores;
     #[cfg(unix)]

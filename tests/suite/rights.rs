@@ -48,9 +48,8 @@ mod by_permissions {
     use std::path::PathBuf;
     use std::process::Command;
 
-    use shardlet::rusqlite::Connection;
-
     use super::*;
+    use crate::support::contents::closed;
 
     const DIRECTORY: &str = "SHARDLET_TEST_RIGHTS_OF";
     /// The user `nobody` of most systems; any but root does.
@@ -119,13 +118,7 @@ mod by_permissions {
                 let store = Sqlite::open(directory.path()).unwrap();
                 drop(ShardMapManager::open_or_create(store, Options::default()).await.unwrap());
                 let file = directory.path().join("gsm.db");
-                // Who closes it last takes away what stands beside it.
-                while directory.path().join("gsm.db-wal").exists() || directory.path().join("gsm.db-shm").exists() {
-                    let last = Connection::open(&file).unwrap();
-                    let _: i64 = last.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
-                    drop(last);
-                    tokio::task::yield_now().await;
-                }
+                closed(&file).await;
                 set(&file, mode);
             }
             set(directory.path(), of_directory);

@@ -11,6 +11,7 @@ use shardlet::{
 };
 use tempfile::TempDir;
 
+use crate::support::contents::parts;
 use crate::support::probe::{Call, Fault, Probe};
 use crate::support::{directory, location, shards, sqlite};
 
@@ -55,13 +56,8 @@ fn shard_file(directory: &TempDir, number: usize) -> PathBuf {
     found
 }
 
-/// The file of a database and those that SQLite keeps beside it.
-fn files(database: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|suffix| PathBuf::from(format!("{}{suffix}", database.display())))
-}
-
 fn rename_all(from: &Path, to: &Path) {
-    for (from, to) in files(from).iter().zip(files(to)) {
+    for (from, to) in parts(from).iter().zip(parts(to)) {
         if from.exists() {
             fs::rename(from, to).unwrap();
         }

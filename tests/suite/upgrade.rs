@@ -10,7 +10,7 @@ use shardlet::{
 };
 use tempfile::TempDir;
 
-use crate::support::contents::{global_file, raw, rows, shard_file, spoil};
+use crate::support::contents::{closed, global_file, raw, rows, shard_file, spoil};
 use crate::support::probe::{Call, Fault, Probe};
 use crate::support::{directory, location, quick, shards, sqlite};
 
@@ -61,6 +61,9 @@ async fn places_that_fail_keep_no_others_and_are_done_the_next_time() {
         make_1_0(&directory, Some(number));
     }
     let file = |number| shard_file(directory.path(), number);
+    for number in [1, 2] {
+        closed(&file(number)).await;
+    }
     let aside = directory.path().join("aside");
     std::fs::rename(file(1), &aside).unwrap();
     // Another database has taken the place of a shard.

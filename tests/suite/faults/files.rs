@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shardlet::{ErrorKind, Sqlite, fault_point};
 
@@ -10,7 +10,7 @@ use super::case::Case;
 use super::directories::{assert_clean, copy, runtime, stores};
 use super::places;
 use super::world::{Expected, Next, World};
-use crate::support::contents::{global_file, shard_file};
+use crate::support::contents::{global_file, parts, shard_file};
 use crate::support::{directory, quick};
 
 /// An operation that adds, one that replaces, one with two shards, and one that installs a store.
@@ -32,11 +32,6 @@ fn at(point: &'static str, action: impl FnOnce() + 'static) {
         }
     });
     AT.set(Some((point, Box::new(action))));
-}
-
-/// A database with its log, as it lies in its directory.
-fn parts(database: &Path) -> [PathBuf; 3] {
-    ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", database.display())))
 }
 
 /// Moves a database; what is there in its place is gone.

@@ -9,6 +9,7 @@ use shardlet::{Error, ErrorCode, ErrorKind, RecoveryManager, Resolution, Result,
 
 use super::fixture::{Brief, Client, OFF, ON, World, brief, put_local};
 use crate::conformance::Environment;
+use crate::support::polled::polled;
 use crate::support::probe::{Call, Fault};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,26 +327,13 @@ last_writes! {
 /// A future that is dropped after any number of polls, wherever that is. For stores that are fast.
 #[allow(dead_code, reason = "for stores that are fast")]
 pub async fn a_client_gone_after_any_number_of_polls<E: Environment>() {
-    use std::future::poll_fn;
-    use std::task::Poll;
     let world = World::<E>::new().await;
     world.make_store(NEW).await;
     let verb = Verb::KeepLocal;
     let mut polls = 1;
     loop {
         verb.prepare(&world).await;
-        let mut running = verb.run(&world, world.recovery());
-        let mut left = polls;
-        let finished = poll_fn(|context| {
-            left -= 1;
-            match running.as_mut().poll(context) {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending if left == 0 => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            }
-        });
-        let finished = finished.await;
-        drop(running);
+        let finished = polled(polls, verb.run(&world, world.recovery())).await;
         let _ = world.map.manager().undo_pending_operations().await.unwrap();
         // The request that was under way when the client went may end in the middle of this.
         let mut again = verb.run(&world, world.recovery()).await;

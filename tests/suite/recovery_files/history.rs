@@ -90,7 +90,7 @@ async fn restored(files: &Files, under: Under, at: Call, going_on: &[usize]) {
             let _ = map.create_mapping(low..low + 10, &shard).await.unwrap();
         }
     }
-    restore(&backup, &files.global());
+    restore(&backup, &files.global()).await;
 }
 
 #[tokio::test]

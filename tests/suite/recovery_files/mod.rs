@@ -14,7 +14,7 @@ use shardlet::{
 use tempfile::TempDir;
 
 use crate::support::consistency::assert_consistent;
-use crate::support::contents::{raw, shard_file};
+use crate::support::contents::{closed, raw, shard_file};
 use crate::support::{directory, location, sqlite};
 
 /// A range map in files, with `[0, 100)` on shard 0 and `[100, 200)` on shard 1; shard 2 is empty. Each shard has a table that
@@ -74,19 +74,10 @@ impl Files {
     }
 }
 
-/// Puts a file in the place of a database that nobody has open any more.
-fn restore(backup: &Path, file: &Path) {
-    remove(file);
+/// Puts a file in the place of a database when nobody has it open any more.
+async fn restore(backup: &Path, file: &Path) {
+    closed(file).await;
     let _ = std::fs::copy(backup, file).unwrap();
-}
-
-fn remove(file: &Path) {
-    for ending in ["", "-wal", "-shm"] {
-        let part = PathBuf::from(format!("{}{ending}", file.display()));
-        if part.exists() {
-            std::fs::remove_file(part).unwrap();
-        }
-    }
 }
 
 /// Which shard a key is led to, by what is written there.

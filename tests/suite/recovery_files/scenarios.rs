@@ -5,7 +5,8 @@ use shardlet::{
     Validation,
 };
 
-use super::{Files, assert_agree, led_to, look, name_of, remove, restore};
+use super::{Files, assert_agree, led_to, look, name_of, restore};
+use crate::support::contents::{closed, remove};
 use crate::support::location;
 
 #[tokio::test]
@@ -47,7 +48,7 @@ async fn a_shards_database_was_restored_from_an_older_copy() {
     let files = Files::new().await;
     let backup = files.backup(&files.shard(0));
     changes(&files.process().await).await;
-    restore(&backup, &files.shard(0));
+    restore(&backup, &files.shard(0)).await;
 
     let operator = files.process().await;
     let recovery = operator.manager().recovery();
@@ -90,7 +91,7 @@ async fn sessions_of_lost_keys_end_and_others_live() {
     let old_process = files.process().await;
     let _ = old_process.lookup_mapping(&7).await.unwrap();
     changes(&files.process().await).await;
-    restore(&backup, &files.shard(0));
+    restore(&backup, &files.shard(0)).await;
     let open =
         async |key: i64| old_process.open_connection_for_key(&key, &NoCredentials, Validation::Validate).await.unwrap();
     let (mut kept, mut lost) = (open(7).await, open(70).await);
@@ -121,7 +122,7 @@ async fn the_global_store_was_restored_from_an_older_copy() {
         let _ = map.update_shard(first, shardlet::ShardStatus::Offline).await.unwrap();
     }
     let before = files.process().await.mappings().await.unwrap();
-    restore(&backup, &files.global());
+    restore(&backup, &files.global()).await;
 
     let operator = files.process().await;
     let recovery = operator.manager().recovery();
@@ -172,6 +173,7 @@ async fn a_shards_file_was_deleted() {
 #[tokio::test]
 async fn a_shard_starts_anew_on_an_empty_database() {
     let files = Files::new().await;
+    closed(&files.shard(1)).await;
     remove(&files.shard(1));
     let empty = shardlet::rusqlite::Connection::open(files.shard(1)).unwrap();
     empty.execute_batch("CREATE TABLE name (shard INTEGER); INSERT INTO name VALUES (-1)").unwrap();
@@ -188,7 +190,7 @@ async fn a_shard_starts_anew_on_an_empty_database() {
 #[tokio::test]
 async fn a_shards_database_was_replaced_by_a_copy_of_another_one() {
     let files = Files::new().await;
-    restore(&files.backup(&files.shard(0)), &files.shard(1));
+    restore(&files.backup(&files.shard(0)), &files.shard(1)).await;
     let operator = files.process().await;
     let first = operator.shard(&location(0)).await.unwrap();
     let differences = look(&operator, &location(1)).await;

@@ -9,7 +9,7 @@ use shardlet::{
 };
 
 use super::refused;
-use crate::support::contents::{contents, global_file, raw, rows, shard_file};
+use crate::support::contents::{contents, global_file, raw, remove, rows, shard_file};
 use crate::support::{directory, location, manager, quick, shards, sqlite};
 
 /// Bytes that are no database: some text, nothing but zeros, and a database's first bytes before nonsense.
@@ -87,12 +87,7 @@ async fn a_shard_of_garbage() {
 fn replace(file: &Path, bytes: &[u8]) {
     let new = file.with_extension("new");
     std::fs::write(&new, bytes).unwrap();
-    for log in ["db-wal", "db-shm"] {
-        let log = file.with_extension(log);
-        if log.exists() {
-            std::fs::remove_file(log).unwrap();
-        }
-    }
+    remove(file);
     std::fs::rename(new, file).unwrap();
 }
 

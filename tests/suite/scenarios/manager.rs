@@ -10,7 +10,8 @@ use shardlet::{
 use uuid::Uuid;
 
 use super::refused;
-use crate::support::contents::{contents, global_file, spoil};
+use crate::support::contents::{closed, contents, global_file, spoil};
+use crate::support::polled::polled;
 use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
@@ -125,6 +126,30 @@ async fn a_store_is_dropped_and_none_is_made_to_be_dropped() {
     recovery.rebuild_shard_map("orders", &[location(0)]).await.unwrap();
     let back = manager.range_shard_map::<i64>("orders").await.unwrap().mappings().await.unwrap();
     assert_eq!(back.len(), 1, "what the shard knows comes back");
+}
+
+#[tokio::test]
+async fn a_drop_of_a_store_that_is_abandoned_has_happened_or_not() {
+    for polls in 0.. {
+        let directory = directory();
+        let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+        let _ = manager.create_list_shard_map::<i32>("m").await.unwrap();
+        drop(manager);
+        let result = polled(polls, ShardMapManager::drop_store(&sqlite(&directory))).await;
+        closed(&global_file(directory.path())).await;
+
+        let left = ShardMapManager::try_open(sqlite(&directory), Options::default()).await.unwrap();
+        let is_there = left.is_some();
+        if let Some(left) = left {
+            assert_eq!(left.shard_maps().await.unwrap().len(), 1, "{polls}: whole");
+        }
+        assert!(polls > 0 || is_there, "it did nothing before it was awaited");
+        assert_eq!(ShardMapManager::drop_store(&sqlite(&directory)).await.unwrap(), is_there, "{polls}");
+        if let Some(result) = result {
+            assert!(result.unwrap() && !is_there, "{polls}");
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use shardlet::{
 };
 
 use super::refused;
-use crate::support::contents::{contents, global_file, raw};
+use crate::support::contents::{closed, contents, global_file, raw};
+use crate::support::polled::polled;
 use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
@@ -270,6 +271,35 @@ async fn shards_are_described() {
     assert_eq!(error.operation(), Some("GetShardDescriptions"));
     let outcome = map.describe_shard(&again, "gone").await;
     let _ = refused(outcome, ErrorKind::NotFound, ErrorCode::ShardMapDoesNotExist, "in a map that is gone");
+}
+
+#[tokio::test]
+async fn a_description_that_is_abandoned_is_the_old_one_or_the_new_one() {
+    let directory = directory();
+    let open = async || {
+        let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
+        manager.list_shard_map_or_create::<i32>("m").await.unwrap()
+    };
+    for polls in 0.. {
+        let map = open().await;
+        let shard = map.shard_or_create(&location(0)).await.unwrap();
+        map.describe_shard(&shard, "old").await.unwrap();
+        let result = polled(polls, map.describe_shard(&shard, "new")).await;
+        drop(map);
+        closed(&global_file(directory.path())).await;
+
+        let map = open().await;
+        let now = map.shard_descriptions().await.unwrap().remove(&shard.id());
+        assert!(
+            now.as_deref() == Some("new") || (now.as_deref() == Some("old") && result.is_none()),
+            "{polls}: {now:?}"
+        );
+        assert!(polls > 0 || now.as_deref() == Some("old"), "it did nothing before it was awaited");
+        map.describe_shard(&shard, "newer").await.unwrap();
+        if let Some(result) = result {
+            return result.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use shardlet::{
 };
 use tempfile::TempDir;
 
-use crate::support::contents::raw;
+use crate::support::contents::{closed, raw};
 use crate::support::probe::{Call, Fault, Probe};
 use crate::support::{directory, location, shards, sqlite};
 
@@ -114,7 +114,10 @@ impl Template {
         raw(&directory.path().join(FILES[0])).execute_batch(schema_infos).unwrap();
         let files = FILES.map(|file| directory.path().join(file));
         let columns = files.iter().map(|file| columns(&raw(file))).collect();
-        files.iter().for_each(|file| loosen(file));
+        for file in &files {
+            closed(file).await;
+            loosen(file);
+        }
         Self { directory, handles: Handles { shard, other, unused, online, offline, left, right }, columns }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shardlet::gsm::RecordFilter;
 use shardlet::model::MappingRecord;
@@ -68,6 +69,39 @@ pub fn raw(file: &Path) -> Connection {
         .unwrap();
     connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").unwrap();
     connection
+}
+
+/// Waits until nobody has a database open: pools that were dropped close their connections in the background.
+pub async fn closed(file: &Path) {
+    let last = async {
+        // Who closes it last takes away what stands beside it.
+        loop {
+            let ours = raw(file);
+            let _: i64 = ours.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
+            drop(ours);
+            if !parts(file)[1..].iter().any(|part| part.exists()) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(60), last).await;
+    assert!(closed.is_ok(), "somebody has {} open", file.display());
+}
+
+/// A database with its log, as it lies in its directory.
+pub fn parts(file: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", file.display())))
+}
+
+/// Takes a database away, with its log. Who still has it open keeps it.
+pub fn remove(file: &Path) {
+    std::fs::remove_file(file).unwrap();
+    for part in &parts(file)[1..] {
+        // Its last connection may take it away meanwhile.
+        let removed = std::fs::remove_file(part);
+        assert!(removed.is_ok() || removed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound));
+    }
 }
 
 /// Writes into a file of a store what no client writes. Every statement has to change at least one row.

@@ -6,6 +6,7 @@ pub mod contents;
 pub mod create_many;
 pub mod declared;
 pub mod golden_files;
+pub mod polled;
 pub mod probe;
 pub mod raw_stores;
 #[cfg(unix)]
