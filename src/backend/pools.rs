@@ -188,13 +188,10 @@ where
     /// pool whose connection went with an abandoned request.
     fn close_least_used(&self) {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut idle: Vec<_> = pools
-            .iter()
-            .filter(|(name, entry)| name.counts() && entry.pool.status().available > 0)
-            .map(|(_, entry)| entry)
-            .collect();
-        idle.sort_by_key(|entry| entry.used);
-        for entry in idle {
+        // Whether some are idle cannot be told by the pool's status, which takes those who wait for a permit to have one each.
+        let mut counting: Vec<_> = pools.iter().filter(|(name, _)| name.counts()).map(|(_, entry)| entry).collect();
+        counting.sort_by_key(|entry| entry.used);
+        for entry in counting {
             let closed = entry.pool.retain(|_, _| false).removed;
             if closed.iter().any(Slot::is_open) {
                 return;

@@ -245,6 +245,26 @@ async fn a_connection_that_becomes_idle_makes_room_for_one_who_waits() {
     }
 }
 
+/// Who waits counts as a user of that pool, too.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_becomes_idle_makes_room_for_one_who_waits_for_the_same_shard() {
+    let options = quick().max_connections(4).max_connections_per_database(6).timeouts(patient());
+    let map = points(Sqlite::in_memory_with(options), 2).await;
+    let mut held: Vec<_> = join_all((0..4).map(|_| open(&map, 0))).await.into_iter().map(Result::unwrap).collect();
+    let mut waiting = vec![Box::pin(open(&map, 0)), Box::pin(open(&map, 0))];
+    for open in &mut waiting {
+        assert!(poll!(open).is_pending());
+    }
+    drop(held.pop());
+    let mut other = Box::pin(open(&map, 1));
+    assert!(poll!(&mut other).is_pending());
+    held.push(waiting.remove(0).await.unwrap());
+    drop(held.pop());
+    held.push(waiting.remove(0).await.unwrap());
+    drop(held.pop());
+    held.push(other.await.unwrap());
+}
+
 #[tokio::test]
 async fn a_request_to_a_store_takes_no_longer_than_a_command_may() {
     let directory = directory();
