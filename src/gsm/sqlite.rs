@@ -224,7 +224,7 @@ fn create(connection: &mut Connection, mode: CreateMode) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
     if mode == CreateMode::Replace {
         drop_tables(&transaction)?;
-    } else if STORE.version(&transaction)?.is_some() {
+    } else if STORE.version_in(&transaction)?.is_some() {
         return Err(Error::new(
             ErrorKind::AlreadyExists,
             ErrorCode::ShardMapManagerStoreAlreadyExists,

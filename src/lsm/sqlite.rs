@@ -260,7 +260,7 @@ impl LocalSession for SqliteLocalSession {
 fn install(connection: &mut Connection) -> Result<()> {
     fault_point::reached("local store: database made");
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
-    if STORE.version(&transaction)?.is_none() {
+    if STORE.version_in(&transaction)?.is_none() {
         STORE.install(&transaction)?;
     }
     STORE.commit(transaction)

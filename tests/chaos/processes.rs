@@ -33,6 +33,8 @@ const MARK: &str = "@@ ";
 const ROLE: &str = "SHARDLET_TEST_ROLE";
 const DIRECTORY: &str = "SHARDLET_TEST_DIRECTORY";
 const SEED: &str = "SHARDLET_TEST_SEED";
+/// What a child says that comes upon something nobody can explain.
+const PANICKED: &str = "panicked";
 
 /// Processes that change maps, at a time.
 const CHANGERS: usize = 3;
@@ -48,6 +50,12 @@ fn say(name: &str, outcome: &str) {
 pub fn child() -> bool {
     let Ok(role) = std::env::var(ROLE) else { return false };
     let (path, seed) = (std::env::var(DIRECTORY).unwrap(), std::env::var(SEED).unwrap().parse().unwrap());
+    // Said at once: while a trace is written, the process may be killed in its turn.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(PANICKED, &panic.to_string().replace('\n', " "));
+        usual(panic);
+    }));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).thread_stack_size(crate::STACK).enable_all().build().unwrap();
     let over = Arc::new(std::thread::spawn(|| std::io::stdin().read_line(&mut String::new())));
@@ -213,6 +221,7 @@ impl Process {
         while let Some(line) = self.output.next_line().await.unwrap() {
             let said = line.split_once(MARK).and_then(|(_, said)| said.split_once(": "));
             if let Some((name, outcome)) = said {
+                assert_ne!(name, PANICKED, "{outcome}");
                 tally.count(name, outcome);
                 return true;
             }

@@ -10,6 +10,7 @@ use shardlet::{
 };
 use tempfile::TempDir;
 
+use crate::support::contents::{raw, shard_file};
 use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
@@ -166,6 +167,39 @@ async fn a_statement_that_starts_in_an_ended_session_is_interrupted_too() {
     let (outcome, statements) = running.await.unwrap();
     assert_eq!(outcome.unwrap_err().code(), ErrorCode::SessionEnded);
     assert_eq!(statements, [false; 3], "statements that ran to their end after the session was ended");
+}
+
+#[tokio::test]
+async fn a_transaction_that_waits_for_another_writer_is_told_that_its_session_was_ended() {
+    let directory = directory();
+    let probe = Probe::new(sqlite(&directory));
+    let map = ranges(probe.clone()).await;
+    let (low, _) = on_one_shard(&map).await;
+    let (mut session, mut other) = (open(&map, 5).await, open(&map, 25).await);
+    let writer = raw(&shard_file(directory.path(), 0));
+    // With so many endings of others that to look through them takes a while.
+    let endings = r#"BEGIN IMMEDIATE;
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+        INSERT INTO "__ShardManagement.SessionsEndedLocal" ("ShardMapId", "MinValue", "MaxValue")
+        SELECT '00000000-0000-0000-0000-000000000000', x'80', NULL FROM n"#;
+    writer.execute_batch(endings).unwrap();
+    let waiting = tokio::spawn(async move { session.execute("INSERT INTO item DEFAULT VALUES", []).await });
+    // By then it has got as far as it can.
+    for _ in 0..20 {
+        assert!(is_alive(&mut other).await);
+    }
+    probe.reset();
+    let offline = tokio::spawn(map.mark_mapping_offline(low));
+    // From this request on the session is ended; the change itself waits, too.
+    while probe.count(&Call::ChangeLocal { at: location(0), undoing: false }) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_alive(&mut other).await);
+    writer.execute_batch("COMMIT").unwrap();
+    let refused = waiting.await.unwrap().unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::Offline, ErrorCode::SessionEnded), "{refused:?}");
+    let _ = offline.await.unwrap().unwrap();
+    assert_eq!(items(&map).await, 0);
 }
 
 #[tokio::test]

@@ -210,8 +210,11 @@ impl SqliteConnection {
                 if is_ended() {
                     return Err(session_ended());
                 }
-                let transaction = connection.transaction_with_behavior(behavior).map_err(store_fault)?;
-                let born = still_routed(&transaction, key.as_ref(), known)?;
+                // The end of a session interrupts statements of ours as well.
+                let ours = |error: Error| if is_ended() { session_ended() } else { error };
+                let begun = connection.transaction_with_behavior(behavior).map_err(store_fault);
+                let transaction = begun.map_err(ours)?;
+                let born = still_routed(&transaction, key.as_ref(), known).map_err(ours)?;
                 let transaction = SqliteTransaction(transaction);
                 guarded.store(true, Ordering::Relaxed);
                 let worked = work(&transaction);
@@ -224,7 +227,8 @@ impl SqliteConnection {
                 if transaction.0.is_autocommit() {
                     return Err(rolled_back());
                 }
-                transaction.0.commit().map_err(super::fault::commit_fault)?;
+                let committed = transaction.0.commit().map_err(super::fault::commit_fault);
+                committed.map_err(|error| if error.kind() == ErrorKind::Transient { ours(error) } else { error })?;
                 Ok((value, born))
             })
             .await;

@@ -64,15 +64,30 @@ impl StoreKind {
     }
 
     /// The version of the store, or `None` where the database has none.
-    pub(crate) fn version(self, connection: &Connection) -> Result<Option<StoreVersion>> {
+    pub(crate) fn version(self, connection: &mut Connection) -> Result<Option<StoreVersion>> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred).map_err(store_fault)?;
+        self.version_in(&transaction)
+    }
+
+    /// The version of the store that the transaction sees, or `None` where the database has none.
+    pub(crate) fn version_in(self, transaction: &Transaction<'_>) -> Result<Option<StoreVersion>> {
         let numbers = |row: &Row<'_>| -> std::result::Result<_, StatementFault> {
             Ok(StoreVersion { major: small_number(row, 0)?, minor: small_number(row, 1)? })
         };
         let read = |sql: &str| {
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = transaction.prepare_cached(sql)?;
             statement.query_row([], |row| Ok(numbers(row))).optional()
         };
         let found = match read(self.version_query()) {
+            Err(error) if is_missing_table(&error) || is_missing_column(&error) => {
+                // What cannot be prepared begins no look at one moment, and another client may be installing or upgrading.
+                let begin = "SELECT count(*) FROM sqlite_schema";
+                transaction.query_row(begin, [], |_| Ok(())).map_err(store_fault)?;
+                read(self.version_query())
+            }
+            found => found,
+        };
+        let found = match found {
             Err(error) if is_missing_column(&error) => read(self.old_version_query()),
             found => found,
         };
@@ -81,7 +96,7 @@ impl StoreKind {
             Ok(None) => Err(self.no_version()),
             Err(error) if is_missing_column(&error) => Err(self.no_version()),
             Err(error) if is_missing_table(&error) => {
-                let tables = self.missing_tables(connection)?;
+                let tables = self.missing_tables(transaction)?;
                 if tables.len() == self.tables().len() { Ok(None) } else { Err(missing(&tables)) }
             }
             Err(error) => Err(store_fault(error)),
@@ -146,8 +161,8 @@ impl StoreKind {
     }
 
     /// Refuses a store of a version that cannot be used, and a database without one.
-    fn check(self, connection: &Connection) -> Result<()> {
-        match self.version(connection)? {
+    fn check(self, transaction: &Transaction<'_>) -> Result<()> {
+        match self.version_in(transaction)? {
             Some(version) if version.is_usable() => Ok(()),
             Some(version) => Err(self.mismatch(version)),
             None => Err(self.absent()),
@@ -215,4 +230,81 @@ impl StoreKind {
 fn missing(tables: &[&str]) -> Error {
     let (word, verb) = if tables.len() == 1 { ("table", "is") } else { ("tables", "are") };
     Error::damaged(format!("{word} {} of the store {verb} missing: it is only half installed", tables.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+    use super::*;
+    use crate::backend::sqlite::layout::DatabaseName;
+    use crate::backend::sqlite::options::SqliteOptions;
+    use crate::backend::sqlite::setup::configure;
+
+    fn open(file: &Path) -> Connection {
+        let mut connection = Connection::open(file).unwrap();
+        configure(&mut connection, &DatabaseName::Global, &SqliteOptions::default()).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        connection
+    }
+
+    /// The version that a client finds while another one changes the store, right when the first begins to read.
+    fn found_while(
+        kind: StoreKind,
+        file: &Path,
+        change: impl FnOnce(&mut Connection) + Send + 'static,
+    ) -> Result<Option<StoreVersion>> {
+        let (mut client, mut other) = (open(file), open(file));
+        let mut change = Some(change);
+        let watch = move |context: AuthContext<'_>| {
+            if let AuthAction::Read { .. } = context.action
+                && let Some(change) = change.take()
+            {
+                change(&mut other);
+            }
+            Authorization::Allow
+        };
+        client.authorizer(Some(watch)).unwrap();
+        kind.version(&mut client)
+    }
+
+    fn install(kind: StoreKind, connection: &mut Connection) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        kind.install(&transaction).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    #[test]
+    fn a_store_that_is_installed_meanwhile_is_there_or_not() {
+        for kind in [StoreKind::Global, StoreKind::Local] {
+            let directory = tempfile::tempdir().unwrap();
+            let found =
+                found_while(kind, &directory.path().join("store.db"), move |other| install(kind, other)).unwrap();
+            assert_eq!(found, Some(StoreVersion::CURRENT), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_upgraded_meanwhile_is_of_one_version() {
+        for kind in [StoreKind::Global, StoreKind::Local] {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("store.db");
+            let mut old = open(&file);
+            install(kind, &mut old);
+            let table = format!("__ShardManagement.{}", kind.tables()[0]);
+            old.execute_batch(&format!(
+                r#"DROP TABLE "{table}";
+                   CREATE TABLE "{table}" ("StoreVersion" INTEGER NOT NULL PRIMARY KEY) STRICT;
+                   INSERT INTO "{table}" VALUES (1)"#
+            ))
+            .unwrap();
+            let found = found_while(kind, &file, move |other| {
+                let _ = kind.upgrade(other).unwrap();
+            })
+            .unwrap();
+            assert_eq!(found, Some(StoreVersion::CURRENT), "{kind:?}");
+        }
+    }
 }

@@ -47,7 +47,7 @@ impl StoreKind {
     pub(crate) fn upgrade(self, connection: &mut Connection) -> Result<StoreUpgrade> {
         // The only writer from here on: what is read stays so.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(store_fault)?;
-        let from = self.version(&transaction)?.ok_or_else(|| self.absent())?;
+        let from = self.version_in(&transaction)?.ok_or_else(|| self.absent())?;
         if !from.is_known() {
             return Err(self.mismatch(from));
         }
