@@ -1,8 +1,5 @@
 //! The backend as a client of the endpoint, and answers to the requests that every test of it meets.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use shardlet::lsm::{LocalStore, Route, RouteTarget};
@@ -175,24 +172,6 @@ pub async fn releases(server: &Endpoint, wanted: usize) {
 /// True if a call takes the stamp of its session away.
 pub fn takes_stamp_away(call: &Call) -> bool {
     called(call, "SET CONTEXT_INFO @stamp") && call.get::<Vec<u8>>("@P1").is_empty()
-}
-
-/// Polls a future at most so many times, then drops it. Its output, if it came that far.
-pub async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut left = times;
-    poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 /// What has to happen by itself; where it does not, the test fails instead of hanging.

@@ -8,11 +8,12 @@ use shardlet::lsm::LocalStore;
 use shardlet::{OperationId, SqlServer, SqlServerConnection, Validation};
 
 use crate::backend::{
-    ECHO, MAP, application, backend, echo, echoed, lock_given, no_maps, patient, poll_times, procedure, route, routed,
-    script, shard_at, soon, validated,
+    ECHO, MAP, application, backend, echo, echoed, lock_given, no_maps, patient, procedure, route, routed, script,
+    shard_at, soon, validated,
 };
 use crate::endpoint::{Answer, Call, Endpoint};
 use crate::gate::Gate;
+use crate::polled::poll_times;
 
 /// Sends an answer in pieces, with time in between for the client to look.
 fn in_pieces(mut answer: Answer) -> Answer {

@@ -25,6 +25,8 @@ mod gate;
 mod limits;
 mod lingering;
 mod listener;
+#[path = "../suite/support/polled.rs"]
+mod polled;
 mod pooling;
 mod proxy;
 mod proxy_tests;

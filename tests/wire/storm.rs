@@ -12,11 +12,11 @@ use shardlet::lsm::LocalStore;
 use shardlet::{ErrorKind, SqlServer, SqlServerConnection, Validation};
 
 use crate::backend::{
-    ECHO, application, backend, echo, echoed, no_maps, patient, poll_times, procedure, route, shard_at, shard_server,
-    soon,
+    ECHO, application, backend, echo, echoed, no_maps, patient, procedure, route, shard_at, shard_server, soon,
 };
 use crate::endpoint::{Answer, Call, Endpoint};
 use crate::gate::End;
+use crate::polled::poll_times;
 
 const SHARDS: usize = 3;
 const BOUND: usize = 5;

@@ -9,7 +9,7 @@ use shardlet::{Error, ErrorCode, ErrorKind, RecoveryManager, Resolution, Result,
 
 use super::fixture::{Brief, Client, OFF, ON, World, brief, put_local};
 use crate::conformance::Environment;
-use crate::support::polled::polled;
+use crate::support::polled::poll_times;
 use crate::support::probe::{Call, Fault};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +333,7 @@ pub async fn a_client_gone_after_any_number_of_polls<E: Environment>() {
     let mut polls = 1;
     loop {
         verb.prepare(&world).await;
-        let finished = polled(polls, verb.run(&world, world.recovery())).await;
+        let finished = poll_times(verb.run(&world, world.recovery()), polls).await;
         let _ = world.map.manager().undo_pending_operations().await.unwrap();
         // The request that was under way when the client went may end in the middle of this.
         let mut again = verb.run(&world, world.recovery()).await;

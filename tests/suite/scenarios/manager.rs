@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::refused;
 use crate::support::contents::{closed, contents, global_file, spoil};
-use crate::support::polled::polled;
+use crate::support::polled::poll_times;
 use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
@@ -135,7 +135,7 @@ async fn a_drop_of_a_store_that_is_abandoned_has_happened_or_not() {
         let manager = ShardMapManager::open_or_create(sqlite(&directory), Options::default()).await.unwrap();
         let _ = manager.create_list_shard_map::<i32>("m").await.unwrap();
         drop(manager);
-        let result = polled(polls, ShardMapManager::drop_store(&sqlite(&directory))).await;
+        let result = poll_times(ShardMapManager::drop_store(&sqlite(&directory)), polls).await;
         closed(&global_file(directory.path())).await;
 
         let left = ShardMapManager::try_open(sqlite(&directory), Options::default()).await.unwrap();

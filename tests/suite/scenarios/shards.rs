@@ -9,7 +9,7 @@ use shardlet::{
 
 use super::refused;
 use crate::support::contents::{closed, contents, global_file, raw};
-use crate::support::polled::polled;
+use crate::support::polled::poll_times;
 use crate::support::probe::{Call, Probe};
 use crate::support::{directory, location, manager, shards, sqlite};
 
@@ -284,7 +284,7 @@ async fn a_description_that_is_abandoned_is_the_old_one_or_the_new_one() {
         let map = open().await;
         let shard = map.shard_or_create(&location(0)).await.unwrap();
         map.describe_shard(&shard, "old").await.unwrap();
-        let result = polled(polls, map.describe_shard(&shard, "new")).await;
+        let result = poll_times(map.describe_shard(&shard, "new"), polls).await;
         drop(map);
         closed(&global_file(directory.path())).await;
 
